@@ -1,0 +1,1 @@
+"""The ModernBERT network: its sizes, and a new one with random weights."""

@@ -1,0 +1,3 @@
+"""Vectors to ranked documents, and everything on disk."""
+
+from .documents import Document

@@ -1,0 +1,1 @@
+"""Encoder and index put together: readers, retriever, training."""

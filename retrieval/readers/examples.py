@@ -1,0 +1,105 @@
+"""Training examples: a query, a text that answers it and, where the data has them, negatives and scores."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...errors import InputError
+from .beir import BeirFolder
+from .documents import found, take
+from .rows import Row, RowOptions, read_rows
+
+QUERY_NAMES = ("query", "anchor", "question", "sentence1")
+POSITIVE_NAMES = ("positive", "positives", "pos", "document", "answer", "passage", "sentence2")
+NEGATIVE_NAMES = ("negative", "negatives", "neg")
+SCORE_NAMES = ("scores", "score", "labels")
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingExample:
+    """A query with a relevant text.
+
+    Attributes:
+        query: What is asked.
+        positive: A text that answers it.
+        negatives: Texts that do not, hardest first where the data says so.
+        scores: A teacher's score for the positive and then for each negative, or empty.
+    """
+
+    query: str
+    positive: str
+    negatives: tuple[str, ...] = ()
+    scores: tuple[float, ...] = ()
+
+
+def read_examples(source: str | Path, options: RowOptions | None = None) -> Iterator[TrainingExample]:
+    """Stream training examples from a file, a data set, or a BEIR folder (its judgements, by default `train`).
+
+    A record with several positives becomes one example each.
+
+    Raises:
+        InputError: A record is broken, with its file and line.
+    """
+    if BeirFolder.is_one(source):
+        split = (options.split if options else None) or "train"
+        yield from _judged_pairs(BeirFolder(Path(source)), split)
+        return
+    for row in read_rows(source, options):
+        yield from to_examples(row)
+
+
+def to_examples(row: Row) -> Iterator[TrainingExample]:
+    """Read a row as one example per positive.
+
+    Raises:
+        InputError: The query or the positive is missing or empty, a negative is not a text, or the scores do not fit.
+    """
+    fields = dict(row.fields)
+    query = take(fields, QUERY_NAMES)
+    positives = _texts(take(fields, POSITIVE_NAMES))
+    negatives = _texts(take(fields, NEGATIVE_NAMES) or [])
+    numbered = sorted((name for name in fields if _is_numbered_negative(name)), key=lambda name: int(name[9:]))
+    if negatives is not None:
+        negatives += [fields[name] for name in numbered if fields[name]]
+    if not isinstance(query, str) or not query.strip():
+        raise InputError(f"{row.where}: expected a text under query (or anchor); {found(row.fields)}")
+    if not positives or not all(isinstance(text, str) and text.strip() for text in positives):
+        raise InputError(f"{row.where}: expected a text or a list of texts under positive; {found(row.fields)}")
+    if negatives is None or not all(isinstance(text, str) for text in negatives):
+        raise InputError(f"{row.where}: expected a text or a list of texts under negatives")
+    scores = _scores(take(fields, SCORE_NAMES), 1 + len(negatives), row.where)
+    for positive in positives:
+        yield TrainingExample(query, positive, tuple(negatives), scores)
+
+
+def _is_numbered_negative(name: str) -> bool:
+    return name.startswith("negative_") and name[9:].isdigit()
+
+
+def _texts(value: Any) -> list[Any] | None:  # noqa: ANN401 - checked by the caller
+    if isinstance(value, str):
+        return [value]
+    return list(value) if isinstance(value, list | tuple) else None
+
+
+def _scores(value: Any, expected: int, where: str) -> tuple[float, ...]:  # noqa: ANN401 - checked here
+    if value is None or (isinstance(value, int | float) and expected == 1):
+        return ()  # one score for one pair says nothing that a contrastive loss can use
+    if not isinstance(value, list) or not all(isinstance(score, int | float) for score in value):
+        raise InputError(f"{where}: expected a list of numbers under scores, found {value!r}")
+    if len(value) != expected:
+        raise InputError(f"{where}: expected {expected} scores (positive, then negatives), found {len(value)}")
+    return tuple(map(float, value))
+
+
+def _judged_pairs(folder: BeirFolder, split: str) -> Iterator[TrainingExample]:
+    relevant = {
+        query: [doc for doc, grade in grades.items() if grade > 0] for query, grades in folder.qrels(split).items()
+    }
+    needed = {doc for docs in relevant.values() for doc in docs}
+    texts = {document.id: document.content for document, _ in folder.documents() if document.id in needed}
+    for query, text in folder.queries().items():
+        for doc in relevant.get(query, []):
+            if texts.get(doc):
+                yield TrainingExample(text, texts[doc])

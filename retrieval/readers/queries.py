@@ -1,0 +1,45 @@
+"""Queries: JSON Lines with an id and a text, or plain text with one query a line."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from ...errors import InputError
+from .documents import ID_NAMES, found, take
+from .rows import COMPRESSED, FORMATS, numbered_lines, read_rows
+
+QUERY_TEXT_NAMES = ("text", "query", "question")
+
+
+def read_queries(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield (query id, text) from a file: by its ending JSON Lines, TSV, CSV or Parquet, else one query a line.
+
+    A query without an id of its own is numbered from 1.
+
+    Raises:
+        InputError: The file is missing, a record has no text, or an id comes twice.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    endings = [ending for ending in path.suffixes if ending not in COMPRESSED]
+    if not endings or endings[-1] not in FORMATS:
+        yield from plain_queries(line for _, line in numbered_lines(path))
+        return
+    seen: set[str] = set()
+    for number, row in enumerate(read_rows(path), 1):
+        fields = dict(row.fields)
+        identifier = take(fields, ("query_id", "qid", *ID_NAMES))
+        identifier = str(number if identifier is None else identifier)
+        text = take(fields, QUERY_TEXT_NAMES)
+        if not isinstance(text, str) or not text.strip():
+            raise InputError(f"{row.where}: expected a query under text; {found(row.fields)}")
+        if identifier in seen:
+            raise InputError(f"{row.where}: query id {identifier!r} comes twice")
+        seen.add(identifier)
+        yield identifier, text
+
+
+def plain_queries(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yield (number from 1, query) of every line that is not blank."""
+    texts = (line.strip() for line in lines)
+    for number, text in enumerate(filter(None, texts), 1):
+        yield str(number), text

@@ -1,0 +1,1 @@
+"""Training of retrievers on the trainers of sentence-transformers."""
