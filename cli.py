@@ -4,13 +4,19 @@ Results go to stdout, progress and messages to stderr. Exit codes: 0 done, 1 fai
 """
 
 import errno
+import json
 import sqlite3
 import sys
-from typing import Annotated
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .errors import ModernirError
+from .errors import InputError, ModernirError
+
+if TYPE_CHECKING:
+    from .retrieval.readers.rows import RowOptions
 
 app = typer.Typer(
     name="modernir",
@@ -38,6 +44,164 @@ def root(
     """Train, index, search and evaluate dense and late-interaction retrievers."""
 
 
+index_app = typer.Typer(help="Build and look after indexes.", no_args_is_help=True)
+app.add_typer(index_app, name="index")
+
+
+class Empty(StrEnum):
+    """What to do with a document whose title and text are both empty."""
+
+    error = "error"
+    skip = "skip"
+    keep = "keep"
+
+
+Model = Annotated[str, typer.Option("--model", "-m", help="Model folder or hub name.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; by default the best there is.")]
+Precision = Annotated[
+    str | None, typer.Option(help="fp32, bf16 or fp16; by default the fastest that keeps retrieval quality.")
+]
+RemoteCode = Annotated[bool, typer.Option("--trust-remote-code", help="Run Python code that the checkpoint brings.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+def _print_json(value: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def _tell(message: str) -> None:
+    sys.stderr.write(f"{message}\n")
+
+
+def _row_options(columns: str | None, split: str | None, config: str | None) -> "RowOptions":
+    from .retrieval.readers.rows import RowOptions
+
+    names = tuple(name.strip() for name in columns.split(",")) if columns else None
+    return RowOptions(names, split, config)
+
+
+@index_app.command("corpus")
+def index_corpus(
+    source: Annotated[str, typer.Argument(help="JSONL, TSV, CSV (.gz, .zst), Parquet, BEIR folder or data set.")],
+    model: Model,
+    index: Annotated[Path, typer.Option("--index", "-i", help="Folder of the new index.")],
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an index that is there, once the new one is whole.")
+    ] = False,
+    empty: Annotated[Empty, typer.Option(help="What to do with a document without text.")] = Empty.error,
+    columns: Annotated[str | None, typer.Option(help="Column names of a file without a header: id,text")] = None,
+    split: Annotated[str | None, typer.Option(help="Split of a data set.")] = None,
+    config: Annotated[str | None, typer.Option(help="Configuration of a data set on the hub.")] = None,
+    device: Device = None,
+    precision: Precision = None,
+    trust_remote_code: RemoteCode = False,
+    as_json: AsJson = False,
+) -> None:
+    """Encode a corpus and write an index; after an interruption, the same command goes on where it stopped."""
+    from .encoders.loading import load_encoder
+    from .retrieval.build import build_index, check_target
+
+    check_target(index, overwrite)
+    encoder = load_encoder(model, device, precision, trust_remote_code)
+    options = _row_options(columns, split, config)
+    with build_index(source, encoder, index, options=options, empty=empty.value, overwrite=overwrite) as retriever:
+        _print_index(retriever.index.info(), as_json)
+
+
+@index_app.command("info")
+def index_info(
+    index: Annotated[Path, typer.Option("--index", "-i", help="Index folder.")],
+    as_json: AsJson = False,
+) -> None:
+    """Say what an index holds and which encoder built it."""
+    from .index.index import Index
+
+    with Index.open(index) as opened:
+        _print_index(opened.info(), as_json)
+
+
+@index_app.command("verify")
+def index_verify(index: Annotated[Path, typer.Option("--index", "-i", help="Index folder.")]) -> None:
+    """Read every file of an index again and compare checksums and counts with the catalog."""
+    from .index.index import Index
+
+    with Index.open(index) as opened:
+        faults = opened.verify()
+        if faults:
+            raise ModernirError("; ".join(faults))
+        sys.stdout.write(f"{index}: {len(opened):,} documents, sound\n")
+
+
+def _print_index(info: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        _print_json(info)
+        return
+    encoder = info["encoder"] or {"name": "unknown", "fingerprint": "unknown"}
+    sys.stdout.write(
+        f"{info['path']}: {info['documents']:,} documents, {info['dim']} dimensions, {info['metric']}, "
+        f"{info['bytes'] / 1e6:,.1f} MB\nencoder: {encoder['name']} ({encoder['fingerprint'][:12]})\n"
+    )
+
+
+@app.command()
+def search(
+    query: Annotated[str | None, typer.Argument(help="The query; without one, queries come from stdin.")] = None,
+    index: Annotated[Path, typer.Option("--index", "-i", help="Index folder.")] = Path("index"),
+    k: Annotated[int, typer.Option("-k", min=1, help="Documents a query.")] = 10,
+    queries: Annotated[
+        Path | None, typer.Option("--queries", "-q", help="File of queries: one a line, or JSONL; - is stdin.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="Encoder; by default the one that built the index.")
+    ] = None,
+    any_encoder: Annotated[bool, typer.Option("--any-encoder", help="Take another encoder than the index's.")] = False,
+    device: Device = None,
+    precision: Precision = None,
+    trust_remote_code: RemoteCode = False,
+    as_json: AsJson = False,
+) -> None:
+    """Search an index with one query, or with many from a file or stdin."""
+    from .retrieval.readers.queries import gather_queries
+
+    asked = gather_queries(query, queries, sys.stdin)
+    from .retrieval.results import open_for_search, print_hits, to_json
+
+    retriever = open_for_search(index, model, device, precision, any_encoder, trust_remote_code)
+    with retriever:
+        hits = retriever.search([text for _, text in asked], k)
+    if as_json:
+        _print_json(to_json(asked, hits))
+    else:
+        print_hits(asked, hits)
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Say what this machine has for modernir, what is missing, and the command that adds it."""
+    from .doctor import examine, print_findings
+
+    findings = examine()
+    if as_json:
+        _print_json([finding.to_json() for finding in findings])
+    else:
+        print_findings(findings)
+
+
+@app.command()
+def quickstart(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the index and the report.")] = Path(
+        "modernir-quickstart"
+    ),
+    model: Annotated[str | None, typer.Option("--model", "-m", help="Another encoder than the demo's.")] = None,
+    device: Device = None,
+    precision: Precision = None,
+) -> None:
+    """Index SciFact, search it and evaluate, with a model that ships; no network needed."""
+    from .quickstart import run
+
+    run(output, model, device, precision)
+
+
 def _out_of_space(error: Exception) -> bool:
     if isinstance(error, sqlite3.Error):
         return "disk is full" in str(error)
@@ -47,7 +211,7 @@ def _out_of_space(error: Exception) -> bool:
 def main() -> None:
     """Run the command line and turn failures that a user can mend into one line and an exit code."""
     try:
-        app(standalone_mode=True)
+        app()
     except ModernirError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(error.exit_code)

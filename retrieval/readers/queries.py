@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TextIO
 
 from ...errors import InputError
 from .documents import ID_NAMES, found, take
@@ -43,3 +44,24 @@ def plain_queries(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
     texts = (line.strip() for line in lines)
     for number, text in enumerate(filter(None, texts), 1):
         yield str(number), text
+
+
+def gather_queries(query: str | None, file: Path | None, stdin: TextIO) -> list[tuple[str, str]]:
+    """Return (id, text) of what the user asks: the query, or those of a file, or those on standard input.
+
+    Raises:
+        InputError: Both or neither were given, or there is no query in them.
+    """
+    if query is not None and file is not None:
+        raise InputError("give a query or --queries FILE, not both")
+    if query is not None:
+        asked = list(plain_queries([query]))
+    elif file is not None and str(file) != "-":
+        asked = list(read_queries(file))
+    elif file is None and stdin.isatty():
+        raise InputError('no query; give one: modernir search "…" --index DIR, or --queries FILE')
+    else:
+        asked = list(plain_queries(stdin))
+    if not asked:
+        raise InputError(f"no query in {file or 'the input'}; every line is blank")
+    return asked

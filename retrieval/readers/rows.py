@@ -8,14 +8,19 @@ import csv
 import gzip
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import Any, NamedTuple, TextIO, TypeVar
 
 from ...errors import InputError
 
 csv.field_size_limit(1 << 30)
+
+QUICK_TO_EXPAND = 64 << 20
+
+T = TypeVar("T")
 
 
 class Row(NamedTuple):
@@ -206,3 +211,27 @@ def read_rows(source: str | Path, options: RowOptions | None = None) -> Iterator
 
 def _looks_like_file(path: Path) -> bool:
     return path.is_absolute() or path.suffix in (*FORMATS, *COMPRESSED, ".txt", ".zip") or len(path.parts) > 2
+
+
+def count_rows(source: str | Path) -> int | None:
+    """Return about how many records a file holds, for progress, or None where counting would take long."""
+    path = Path(source)
+    if not path.is_file():
+        return None
+    if path.suffix == ".parquet":
+        import pyarrow.parquet
+
+        return int(pyarrow.parquet.read_metadata(path).num_rows)
+    if path.suffix in COMPRESSED and path.stat().st_size > QUICK_TO_EXPAND:
+        return None
+    if path.suffix in COMPRESSED:
+        return sum(1 for _ in numbered_lines(path))
+    with path.open("rb") as stream:
+        return sum(chunk.count(b"\n") for chunk in iter(lambda: stream.read(1 << 22), b""))
+
+
+def blocks(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Yield the items in lists of `size`, the last one shorter."""
+    iterator = iter(items)
+    while block := list(islice(iterator, size)):
+        yield block

@@ -1,0 +1,167 @@
+"""BERT on one stream of tokens, in plain torch, for encoding only.
+
+Most dense checkpoints in use are BERTs (MiniLM, BGE, E5, GTE). Running them here instead of through transformers
+answers a cold query in a third of the time (nothing but torch is imported) and pads nothing outside attention.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+from ..errors import InputError
+
+ACTIVATIONS = {"gelu": "none", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh"}
+"""Config names of the activations that run here, with torch's name of GELU's approximation."""
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A weight (out, in) and a bias (out,)."""
+
+    weight: torch.Tensor
+    bias: torch.Tensor
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """Map (tokens, in) to (tokens, out)."""
+        return F.linear(x, self.weight, self.bias)
+
+
+@dataclass(frozen=True)
+class Norm:
+    """A layer norm over the last dimension."""
+
+    weight: torch.Tensor
+    bias: torch.Tensor
+    eps: float
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """Normalise (tokens, width)."""
+        return F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """The weights of one transformer layer; query, key and value are one projection."""
+
+    qkv: Linear
+    attention_out: Linear
+    attention_norm: Norm
+    up: Linear
+    down: Linear
+    output_norm: Norm
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Texts of a batch laid end to end.
+
+    Attributes:
+        ids: (tokens,) int64.
+        positions: (tokens,) int64, from 0 in each text.
+        lengths: Tokens of each text.
+        rows: (texts, longest) int64, where in the stream each text's tokens are; padding repeats the text's first.
+        valid: (texts, longest) bool, False on padding.
+    """
+
+    ids: torch.Tensor
+    positions: torch.Tensor
+    lengths: torch.Tensor
+    rows: torch.Tensor
+    valid: torch.Tensor
+
+    @classmethod
+    def of(cls, texts: list[list[int]], device: torch.device) -> "Stream":
+        """Lay token id lists, none of them empty, end to end."""
+        lengths = torch.tensor([len(ids) for ids in texts])
+        starts = lengths.cumsum(0) - lengths
+        columns = torch.arange(int(lengths.max()))
+        valid = columns < lengths[:, None]
+        positions = columns.expand(len(texts), -1)[valid]
+        rows = starts[:, None] + torch.where(valid, columns, 0)
+        ids = torch.tensor([token for ids in texts for token in ids])
+        return cls(*(tensor.to(device) for tensor in (ids, positions, lengths, rows, valid)))
+
+
+class BertNetwork:
+    """The encoder stack of a BERT checkpoint; calling it maps a stream to hidden states.
+
+    Args:
+        config: The checkpoint's `config.json`.
+        weights: Its tensors, with or without the `bert.` prefix.
+        device: Where to run.
+        dtype: What to compute in.
+
+    Raises:
+        InputError: The config asks for something that is not BERT as published, or a tensor is missing.
+    """
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        weights: Mapping[str, torch.Tensor],
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        self.heads = int(config["num_attention_heads"])
+        self.approximate = ACTIVATIONS[config["hidden_act"]]
+        self.device = device
+        eps = float(config.get("layer_norm_eps", 1e-12))
+
+        def get(name: str) -> torch.Tensor:
+            tensor = weights.get(name, weights.get(f"bert.{name}"))
+            if tensor is None:
+                raise InputError(f"the weights lack the tensor {name!r}; the checkpoint is incomplete")
+            return tensor.to(device, dtype)
+
+        def linear(*names: str) -> Linear:
+            pairs = [(get(f"{name}.weight"), get(f"{name}.bias")) for name in names]
+            return Linear(torch.cat([weight for weight, _ in pairs]), torch.cat([bias for _, bias in pairs]))
+
+        def norm(name: str) -> Norm:
+            return Norm(get(f"{name}.weight"), get(f"{name}.bias"), eps)
+
+        def layer(prefix: str) -> Layer:
+            projections = [f"{prefix}.attention.self.{name}" for name in ("query", "key", "value")]
+            return Layer(
+                qkv=linear(*projections),
+                attention_out=linear(f"{prefix}.attention.output.dense"),
+                attention_norm=norm(f"{prefix}.attention.output.LayerNorm"),
+                up=linear(f"{prefix}.intermediate.dense"),
+                down=linear(f"{prefix}.output.dense"),
+                output_norm=norm(f"{prefix}.output.LayerNorm"),
+            )
+
+        self.words = get("embeddings.word_embeddings.weight")
+        self.places = get("embeddings.position_embeddings.weight") + get("embeddings.token_type_embeddings.weight")[0]
+        self.norm = norm("embeddings.LayerNorm")
+        self.layers = [layer(f"encoder.layer.{number}") for number in range(int(config["num_hidden_layers"]))]
+        self.width = self.words.shape[1]
+
+    def __call__(self, stream: Stream) -> torch.Tensor:
+        """Return the last hidden states, (tokens, width) in the network's dtype."""
+        x = self.norm(self.words[stream.ids] + self.places[stream.positions])
+        mask = None if bool(stream.valid.all()) else stream.valid[:, None, None, :]
+        for layer in self.layers:
+            x = layer.attention_norm(x + layer.attention_out(self._attend(layer.qkv(x), stream, mask)))
+            x = layer.output_norm(x + layer.down(F.gelu(layer.up(x), approximate=self.approximate)))
+        return x
+
+    def _attend(self, qkv: torch.Tensor, stream: Stream, mask: torch.Tensor | None) -> torch.Tensor:
+        texts, longest = stream.rows.shape
+        padded = qkv[stream.rows.flatten()].view(texts, longest, 3, self.heads, self.width // self.heads)
+        query, key, value = padded.permute(2, 0, 3, 1, 4)
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        return mixed.transpose(1, 2).reshape(texts, longest, self.width)[stream.valid]
+
+
+def is_supported(config: Mapping[str, Any]) -> bool:
+    """Say whether a config is a BERT that runs here: absolute positions, a GELU, encoder only."""
+    return (
+        config.get("model_type") == "bert"
+        and config.get("hidden_act") in ACTIVATIONS
+        and config.get("position_embedding_type", "absolute") == "absolute"
+        and not config.get("is_decoder", False)
+    )

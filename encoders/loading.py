@@ -1,0 +1,65 @@
+"""From a name to an encoder: a table of what a checkpoint may hold, walked in order."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import InputError
+from .checkpoint import Checkpoint, open_checkpoint
+from .dense import DenseEncoder
+
+if TYPE_CHECKING:
+    import torch
+
+DENSE_MODULES = {"Transformer", "Pooling", "Dense", "Normalize", "LayerNorm", "Dropout", "WeightedLayerPooling"}
+MULTI_VECTOR_MODULES = {"MultiVectorMask", "HierarchicalTokenPooling", "ColBERT"}
+
+
+def load_encoder(
+    name_or_path: str | Path,
+    device: str | None = None,
+    precision: str | None = None,
+    trust_remote_code: bool = False,
+) -> DenseEncoder:
+    """Load a dense embedder; prompts, maximum length, pooling and normalisation come from the checkpoint.
+
+    Args:
+        name_or_path: A folder or a hub name: any dense sentence-transformers checkpoint, or a bare network such as
+            a ModernBERT, which gets mean pooling.
+        device: "cpu", "cuda", "cuda:1", "mps"; None takes the best there is.
+        precision: "fp32", "bf16" or "fp16"; None takes the fastest that keeps retrieval quality.
+        trust_remote_code: Run Python code that the checkpoint brings. Never on by itself.
+
+    Raises:
+        InputError: There is no such model, it is no dense embedder, or the device or precision is not to be had.
+    """
+    checkpoint = open_checkpoint(name_or_path)
+    _refuse_multi_vector(checkpoint)
+
+    from .precision import resolve_device, resolve_precision
+
+    target = resolve_device(device)
+    return _first_that_loads(checkpoint, target, resolve_precision(precision, target), trust_remote_code)
+
+
+def _first_that_loads(
+    checkpoint: Checkpoint, device: "torch.device", precision: str, trust_remote_code: bool
+) -> DenseEncoder:
+    from .packed import load_packed
+
+    def through_sentence_transformers() -> DenseEncoder:
+        from .sentence_transformer import SentenceTransformerEncoder
+
+        return SentenceTransformerEncoder(checkpoint, device, precision, trust_remote_code)
+
+    loaders: tuple[Callable[[], DenseEncoder | None], ...] = (
+        lambda: load_packed(checkpoint, device, precision),
+        through_sentence_transformers,
+    )
+    return next(encoder for load in loaders if (encoder := load()) is not None)
+
+
+def _refuse_multi_vector(checkpoint: Checkpoint) -> None:
+    names = {name for name, _ in checkpoint.modules}
+    if names & MULTI_VECTOR_MODULES or (names and "Pooling" not in names and "Dense" in names):
+        raise InputError(f"{checkpoint.name}: a multi-vector (ColBERT) checkpoint, where a dense one was expected")

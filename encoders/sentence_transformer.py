@@ -1,0 +1,57 @@
+"""Any dense sentence-transformers checkpoint behind the interface of `DenseEncoder`.
+
+The way for every architecture that this package has no network of its own for.
+"""
+
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from ..errors import InputError
+from .batching import token_budget_batches
+from .checkpoint import Checkpoint
+from .dense import DenseEncoder
+from .precision import torch_dtype
+
+TOKENS_PER_BATCH = {"cpu": 8192, "cuda": 65536}
+CHARACTERS_PER_TOKEN = 4
+
+
+class SentenceTransformerEncoder(DenseEncoder):
+    """A dense encoder that runs through sentence-transformers; see `DenseEncoder`.
+
+    Attributes:
+        model: The `SentenceTransformer`.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, device: torch.device, precision: str, trust_remote_code: bool) -> None:
+        from sentence_transformers import SentenceTransformer
+        from transformers.utils import logging as transformers_logging
+
+        transformers_logging.disable_progress_bar()
+        logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
+        try:
+            self.model = SentenceTransformer(
+                str(checkpoint.folder),
+                device=str(device),
+                trust_remote_code=trust_remote_code,
+                model_kwargs={"dtype": torch_dtype(precision), "use_safetensors": True},
+            )
+        except (ValueError, OSError, KeyError, RuntimeError) as error:
+            reason = str(error).strip().split("\n")[0]
+            raise InputError(f"{checkpoint.name}: sentence-transformers cannot load it ({reason})") from error
+        dim = self.model.get_embedding_dimension() or self.model.encode([""]).shape[1]
+        length = self.model.max_seq_length or checkpoint.max_length
+        super().__init__(checkpoint, int(dim), int(length), str(device), precision)
+
+    def _encode(self, texts: Sequence[str], prompt: str, task: str) -> np.ndarray:
+        encode = self.model.encode_query if task == "query" else self.model.encode_document
+        budget = TOKENS_PER_BATCH.get(torch.device(self.device).type, TOKENS_PER_BATCH["cpu"])
+        lengths = [min(self.max_length, 2 + len(text) // CHARACTERS_PER_TOKEN) for text in texts]
+        vectors = np.empty((len(texts), self.dim), dtype=np.float32)
+        for batch in token_budget_batches(lengths, budget):
+            chosen = [texts[number] for number in batch]
+            vectors[batch] = encode(chosen, batch_size=len(chosen), show_progress_bar=False, convert_to_numpy=True)
+        return vectors

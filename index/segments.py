@@ -1,0 +1,101 @@
+"""Segment files: immutable, checksummed, mapped into memory, each a FAISS index over consecutive keys."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import faiss
+import numpy as np
+
+from ..errors import ModernirError
+from ..files import atomic_write, file_checksum
+from .catalog import SegmentRow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+SEGMENT_ENDING = ".faiss"
+
+
+def write_segment(folder: Path, first_key: int, vectors: np.ndarray) -> SegmentRow:
+    """Write vectors as a flat inner-product index, flushed to disk.
+
+    Args:
+        folder: The index folder.
+        first_key: Key of the first row.
+        vectors: (n, dim) float32.
+
+    Returns:
+        What the catalog has to be told of it.
+    """
+    flat = faiss.IndexFlatIP(vectors.shape[1])
+    flat.add(vectors)
+    path = folder / f"dense-{first_key:012d}{SEGMENT_ENDING}"
+    atomic_write(path, lambda stream: stream.write(faiss.serialize_index(flat).data))
+    return SegmentRow(first_key, len(vectors), path.name, path.stat().st_size, file_checksum(path))
+
+
+class Segment:
+    """An opened segment; `search` is exact.
+
+    Raises:
+        ModernirError: The file is missing, or shorter or longer than the catalog says.
+    """
+
+    def __init__(self, folder: Path, row: SegmentRow) -> None:
+        path = folder / row.file
+        found = path.stat().st_size if path.is_file() else None
+        if found != row.bytes:
+            state = "is missing" if found is None else f"has {found} bytes, expected {row.bytes}"
+            raise ModernirError(f"{path}: segment file {state}; rebuild the index or restore the file")
+        self.row = row
+        self._index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
+
+    def search(self, queries: np.ndarray, k: int, dead: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the best rows of each query.
+
+        Args:
+            queries: (n, dim) float32.
+            k: Rows a query.
+            dead: Ascending keys of all deleted documents, int64.
+
+        Returns:
+            scores (n, k) float32 and keys (n, k) int64; where there are fewer than k rows, −inf and −1.
+        """
+        low, high = np.searchsorted(dead, [self.row.first_key, self.row.first_key + self.row.rows])
+        parameters = None
+        if low < high:
+            gone = faiss.IDSelectorBatch(dead[low:high] - self.row.first_key)
+            parameters = faiss.SearchParameters(sel=faiss.IDSelectorNot(gone))
+        scores, rows = self._index.search(queries, min(k, self.row.rows), params=parameters)
+        missing = rows < 0
+        scores[missing] = -np.inf
+        return scores, np.where(missing, -1, rows + self.row.first_key)
+
+
+def merge(results: "Iterable[tuple[np.ndarray, np.ndarray]]", k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Merge the segments' lists to the best k a query, equal scores in the order of their keys.
+
+    Args:
+        results: (scores, keys) of each segment, as `Segment.search` returns them; at least one.
+        k: Rows a query.
+
+    Returns:
+        scores (n, ≤ k) float32 and keys (n, ≤ k) int64.
+    """
+    parts = list(results)
+    scores = np.concatenate([scores for scores, _ in parts], axis=1)
+    keys = np.concatenate([keys for _, keys in parts], axis=1)
+    order = np.lexsort((keys, -scores), axis=1)[:, :k]
+    return np.take_along_axis(scores, order, axis=1), np.take_along_axis(keys, order, axis=1)
+
+
+def damaged(folder: Path, row: SegmentRow) -> str | None:
+    """Say what is wrong with a segment file, or None: its presence, size and checksum."""
+    path = folder / row.file
+    if not path.is_file():
+        return f"{path}: missing"
+    if path.stat().st_size != row.bytes:
+        return f"{path}: {path.stat().st_size} bytes, expected {row.bytes}"
+    if file_checksum(path) != row.checksum:
+        return f"{path}: checksum differs; the file was changed or damaged"
+    return None

@@ -1,0 +1,215 @@
+"""Building an index from a corpus: streamed, committed as it goes, resumed where it stopped.
+
+A finished index is never touched unless `overwrite` says so, and then only when the new one is whole.
+"""
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+
+from ..encoders.dense import DenseEncoder
+from ..errors import InputError
+from ..files import replace_folder
+from ..index.documents import Document
+from ..index.index import Index
+from ..progress import progress
+from .readers.documents import Empty, corpus_file, read_documents
+from .readers.rows import RowOptions, blocks, count_rows
+from .retriever import Retriever, check_encoder, describe
+
+COMMIT_DOCUMENTS = 65536
+COMMIT_SECONDS = 60.0
+
+
+def build_index(
+    source: str | Path,
+    encoder: DenseEncoder,
+    path: str | Path,
+    *,
+    options: RowOptions | None = None,
+    empty: Empty = "error",
+    overwrite: bool = False,
+    reuse: bool = False,
+    quiet: bool = False,
+) -> Retriever:
+    """Index a corpus; run again after an interruption, it goes on where it stopped.
+
+    Args:
+        source: A file, a BEIR folder or a data set; see `read_documents`.
+        encoder: Makes the vectors.
+        path: The index folder.
+        options: See `RowOptions`.
+        empty: What to do with a document whose title and text are both empty.
+        overwrite: Replace a finished index, once the new one is whole.
+        reuse: Take a finished index of the same source and encoder as it is.
+        quiet: Show no progress.
+
+    Returns:
+        The finished index, open for reading, with its encoder.
+
+    Raises:
+        InputError: The corpus is broken, empty or changed since the interrupted run, or the folder holds another
+            index. What was committed before stays and the same command goes on from there.
+    """
+    path = Path(path)
+    origin = source_name(source, options)
+    if reuse and is_finished(path):
+        return _reused(path, encoder, origin)
+    check_target(path, overwrite)
+    target = path.with_name(f"{path.name}.rebuild") if overwrite and path.exists() else path
+    _build(source, origin, encoder, target, options, empty, quiet)
+    if target != path:
+        replace_folder(target, path)
+    return Retriever.open(path, encoder)
+
+
+def source_name(source: str | Path, options: RowOptions | None) -> str:
+    """Return what an index records of its corpus: the absolute path or data set name, and the split."""
+    path = Path(corpus_file(source))
+    name = str(path.resolve()) if path.exists() else str(source)
+    details = [detail for detail in (options.config, options.split) if detail] if options else []
+    return ":".join([name, *details])
+
+
+def check_target(path: Path, overwrite: bool) -> None:
+    """Refuse a folder that an index must not be built in.
+
+    Raises:
+        InputError: It holds a finished index and `overwrite` is not set, or something else than an index.
+    """
+    if is_finished(path) and not overwrite:
+        raise InputError(f"{path}: an index is here already; search it, or replace it with --overwrite")
+
+
+def is_finished(path: Path) -> bool:
+    """Say whether a folder holds a finished index.
+
+    Raises:
+        InputError: The folder holds files but no index.
+    """
+    if not (path / "catalog.sqlite").is_file():
+        if path.is_file() or (path.is_dir() and any(not file.name.startswith(".") for file in path.iterdir())):
+            raise InputError(f"{path}: not empty and no index; choose another folder for it")
+        return False
+    with Index.open(path) as index:
+        return index.setting("build") is None
+
+
+def _reused(path: Path, encoder: DenseEncoder, origin: str) -> Retriever:
+    retriever = Retriever.open(path, encoder)
+    found = retriever.index.setting("source")
+    if found != origin:
+        retriever.close()
+        raise InputError(f"{path}: an index of {found}, not of {origin}; choose another folder")
+    return retriever
+
+
+def _build(
+    source: str | Path,
+    origin: str,
+    encoder: DenseEncoder,
+    path: Path,
+    options: RowOptions | None,
+    empty: Empty,
+    quiet: bool,
+) -> None:
+    documents = read_documents(source, options, empty)
+    first = next(documents, None)
+    if first is None:
+        raise InputError(f"{source}: no documents in it")
+    with _open_or_create(path, encoder, origin) as index:
+        build = _Build(index)
+        with progress("indexing", count_rows(corpus_file(source)), "docs", build.done, quiet) as report:
+            try:
+                for block in blocks(build.fresh(chain([first], documents)), encoder.block_size):
+                    build.add(block, encoder.encode_documents([document.content for document in block]))
+                    report(build.done + build.waiting)
+                    if build.is_commit_due:
+                        build.commit()
+            except KeyboardInterrupt as interrupt:
+                build.commit()
+                kept = f"{build.done:,} documents are kept in {path}; the same command goes on from there"
+                raise KeyboardInterrupt(kept) from interrupt
+            finally:
+                build.commit()
+        index.set(build=None)
+
+
+def _open_or_create(path: Path, encoder: DenseEncoder, origin: str) -> Index:
+    if not (path / "catalog.sqlite").is_file():
+        settings = describe(encoder) | {"source": origin, "build": {"done": 0}}
+        return Index.create(path, dim=encoder.dim, metric=encoder.similarity, **settings)
+    index = Index.open(path, writable=True)
+    try:
+        check_encoder(index, encoder)
+        if index.setting("source") != origin:
+            found = index.setting("source")
+            raise InputError(f"{path}: holds the unfinished index of {found}; finish it or choose another folder")
+    except BaseException:
+        index.close()
+        raise
+    return index
+
+
+class _Build:
+    """How far a build is: documents committed (`done`) and documents encoded since (`waiting`)."""
+
+    def __init__(self, index: Index) -> None:
+        self.index = index
+        self.done = int((index.setting("build") or {"done": len(index)})["done"])
+        self._documents: list[Document] = []
+        self._uncommitted: set[str] = set()
+        self._vectors: list[np.ndarray] = []
+        self._last_commit = time.monotonic()
+
+    @property
+    def waiting(self) -> int:
+        """Documents encoded and not yet committed."""
+        return len(self._documents)
+
+    @property
+    def is_commit_due(self) -> bool:
+        """Whether enough documents or time have gathered for a commit."""
+        return self.waiting >= COMMIT_DOCUMENTS or time.monotonic() - self._last_commit >= COMMIT_SECONDS
+
+    def fresh(self, documents: Iterable[tuple[Document, str]]) -> Iterator[Document]:
+        """Pass over what an interrupted run committed, making sure that the corpus is the same, and yield the rest.
+
+        Raises:
+            InputError: An id comes twice, or the corpus changed.
+        """
+        skip = self.done
+        for number, (document, where) in enumerate(documents):
+            known = self.index.holds(document.id)
+            if number < skip:
+                if not known:
+                    raise InputError(
+                        f"{where}: document {document.id!r} was not there in the interrupted run: the corpus changed; "
+                        f"remove {self.index.path} to start over"
+                    )
+                continue
+            if known or document.id in self._uncommitted:
+                raise InputError(f"{where}: document id {document.id!r} comes twice; ids must be unique")
+            self._uncommitted.add(document.id)
+            yield document
+
+    def add(self, documents: Sequence[Document], vectors: np.ndarray) -> None:
+        """Take encoded documents; they are durable after the next commit."""
+        self._documents += documents
+        self._vectors.append(vectors)
+
+    def commit(self) -> None:
+        """Make what waits durable."""
+        if not self._documents:
+            return
+        with self.index.batch():
+            ids = [document.id for document in self._documents]
+            self.index.add(ids, np.concatenate(self._vectors), self._documents)
+            self.index.set(build={"done": self.done + self.waiting})
+        self.done += self.waiting
+        self._documents, self._vectors = [], []
+        self._uncommitted.clear()
+        self._last_commit = time.monotonic()

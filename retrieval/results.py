@@ -1,0 +1,81 @@
+"""What a search from the shell opens and shows."""
+
+import sys
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .retriever import Hit, Retriever
+
+SNIPPET_CHARACTERS = 160
+
+
+def open_for_search(
+    index: Path,
+    model: str | None = None,
+    device: str | None = None,
+    precision: str | None = None,
+    any_encoder: bool = False,
+    trust_remote_code: bool = False,
+) -> Retriever:
+    """Open an index with the named encoder, or with the one that built it.
+
+    Raises:
+        InputError: There is no index, or the encoder is not to be had or another than the index's.
+    """
+    from ..encoders.loading import load_encoder
+    from ..index.index import Index
+    from .retriever import recorded_encoder
+
+    with Index.open(index) as opened:
+        name = model or recorded_encoder(opened)
+    encoder = load_encoder(name, device, precision, trust_remote_code)
+    return Retriever.open(index, encoder, any_encoder=any_encoder)
+
+
+def to_json(asked: Sequence[tuple[str, str]], hits: Sequence[Sequence[Hit]]) -> list[dict[str, Any]]:
+    """Return the results as JSON values, one object a query."""
+    return [
+        {
+            "query_id": identifier,
+            "query": text,
+            "hits": [
+                {
+                    "rank": rank,
+                    "score": hit.score,
+                    "id": hit.id,
+                    "title": hit.document.title,
+                    "text": hit.document.text,
+                    "metadata": dict(hit.document.metadata),
+                }
+                for rank, hit in enumerate(found, 1)
+            ],
+        }
+        for (identifier, text), found in zip(asked, hits, strict=True)
+    ]
+
+
+def print_hits(asked: Sequence[tuple[str, str]], hits: Sequence[Sequence[Hit]]) -> None:
+    """Print a table a query: rank, score, id, title and the beginning of the text."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(file=sys.stdout)
+    for (_, query), found in zip(asked, hits, strict=True):
+        table = Table(title=Text(query), title_justify="left", show_lines=False, pad_edge=False, box=None)
+        table.add_column("#", justify="right", style="dim")
+        table.add_column("score", justify="right", no_wrap=True)
+        table.add_column("id", no_wrap=True, style="cyan")
+        table.add_column("title and text", overflow="fold")
+        for rank, hit in enumerate(found, 1):
+            text = Text(hit.document.title, style="bold")
+            snippet = textwrap.shorten(hit.document.text, SNIPPET_CHARACTERS, placeholder=" …")
+            if snippet:
+                text.append(f"\n{snippet}" if hit.document.title else snippet, style="not bold")
+            table.add_row(str(rank), f"{hit.score:.4f}", Text(hit.id), text)
+        console.print(table)
+        if not found:
+            console.print("no documents in this index")
+        console.print()

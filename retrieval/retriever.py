@@ -1,0 +1,157 @@
+"""An encoder and the index that it built, used as one: add texts, search with texts."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from ..encoders.dense import DenseEncoder
+from ..encoders.loading import load_encoder
+from ..errors import InputError
+from ..index.documents import Document
+from ..index.index import Index
+from .readers.rows import blocks
+
+DOCUMENTS_PER_COMMIT = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A document found: its id, its score (higher is better) and what the index keeps of it."""
+
+    id: str
+    score: float
+    document: Document
+
+
+class Retriever:
+    """An index and the encoder that it belongs to; `create` or `open` one.
+
+    Attributes:
+        encoder: Turns texts into vectors.
+        index: Holds and searches them.
+    """
+
+    def __init__(self, encoder: DenseEncoder, index: Index) -> None:
+        self.encoder = encoder
+        self.index = index
+
+    @classmethod
+    def create(cls, path: str | Path, encoder: DenseEncoder) -> "Retriever":
+        """Make a new, empty index for an encoder.
+
+        Raises:
+            InputError: An index is there already.
+        """
+        return cls(encoder, Index.create(path, dim=encoder.dim, metric=encoder.similarity, **describe(encoder)))
+
+    @classmethod
+    def open(
+        cls, path: str | Path, encoder: DenseEncoder | None = None, writable: bool = False, any_encoder: bool = False
+    ) -> "Retriever":
+        """Open an index with the encoder that built it.
+
+        Args:
+            path: The index folder.
+            encoder: The encoder; None loads the one that the index names.
+            writable: Whether documents will be added or deleted.
+            any_encoder: Take an encoder with another fingerprint too.
+
+        Raises:
+            InputError: There is no index, its build is unfinished, the encoder is another one or cannot be loaded.
+        """
+        index = Index.open(path, writable)
+        try:
+            if index.setting("build") is not None:
+                raise InputError(f"{path}: the build of this index is unfinished; run its command again to go on")
+            if encoder is None:
+                encoder = load_encoder(recorded_encoder(index))
+            check_encoder(index, encoder, any_encoder)
+        except BaseException:
+            index.close()
+            raise
+        return cls(encoder, index)
+
+    def close(self) -> None:
+        """Close the index; a retriever may also be used in a `with` block."""
+        self.index.close()
+
+    def __enter__(self) -> "Retriever":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def add(self, documents: Iterable[Document]) -> None:
+        """Encode and add documents; one whose id is there already replaces it. Durable when it returns.
+
+        Raises:
+            InputError: A document comes twice, or the index was opened for reading only.
+        """
+        for block in blocks(documents, DOCUMENTS_PER_COMMIT):
+            vectors = self.encoder.encode_documents([document.content for document in block])
+            self.index.add([document.id for document in block], vectors, block)
+
+    def delete(self, ids: Iterable[str]) -> list[str]:
+        """Delete documents; return those of `ids` that were not there."""
+        return self.index.delete(ids)
+
+    def search_ids(self, queries: Sequence[str], k: int = 10) -> list[list[tuple[str, float]]]:
+        """Return (id, score) of the k best documents of each query, best first."""
+        ids, scores = self.index.search(self.encoder.encode_queries(queries), k)
+        return [list(zip(names, row.tolist(), strict=True)) for names, row in zip(ids, scores, strict=True)]
+
+    def search(self, queries: Sequence[str], k: int = 10) -> list[list[Hit]]:
+        """Return the k best documents of each query, best first, with their texts."""
+        found = self.search_ids(queries, k)
+        documents = self.index.documents([identifier for hits in found for identifier, _ in hits])
+        return [
+            [Hit(identifier, score, documents[identifier]) for identifier, score in hits if identifier in documents]
+            for hits in found
+        ]
+
+
+def describe(encoder: DenseEncoder) -> dict[str, dict[str, object]]:
+    """Return what an index records of the encoder that fills it."""
+    folder = Path(encoder.name).expanduser()
+    return {
+        "encoder": {
+            "name": str(folder.resolve()) if folder.is_dir() else encoder.name,
+            "fingerprint": encoder.fingerprint,
+            "precision": encoder.precision,
+            "max_length": encoder.max_length,
+            "query_prompt": encoder.query_prompt,
+            "document_prompt": encoder.document_prompt,
+        }
+    }
+
+
+def recorded_encoder(index: Index) -> str:
+    """Return the name of the encoder that built an index.
+
+    Raises:
+        InputError: The index names none.
+    """
+    recorded = index.setting("encoder")
+    if recorded is None:
+        raise InputError(f"{index.path}: holds vectors of no named encoder; name one with --model")
+    return str(recorded["name"])
+
+
+def check_encoder(index: Index, encoder: DenseEncoder, any_encoder: bool = False) -> None:
+    """Refuse an encoder that did not build the index.
+
+    Raises:
+        InputError: The fingerprints differ and `any_encoder` is not set, or the vectors have another length.
+    """
+    recorded = index.setting("encoder")
+    if encoder.dim != index.dim:
+        raise InputError(f"{index.path}: holds vectors of length {index.dim}, {encoder.name} makes {encoder.dim}")
+    if any_encoder or recorded is None or recorded["fingerprint"] == encoder.fingerprint:
+        return
+    raise InputError(
+        f"{index.path}: built with {recorded['name']} (fingerprint {recorded['fingerprint'][:12]}), "
+        f"not with {encoder.name} ({encoder.fingerprint[:12]}); search with the former or index again"
+    )
