@@ -5,6 +5,7 @@ One frozen object answers every question that the loaders ask, so that foreign c
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,16 +96,7 @@ def open_checkpoint(name_or_path: str | Path) -> Checkpoint:
         InputError: There is no such model, or its folder lacks a config or has weights only as pickles.
     """
     folder = find_folder(str(name_or_path))
-    root = folder.resolve()
-    modules: list[tuple[str, Path]] = []
-    if (folder / "modules.json").is_file():
-        for entry in read_json(folder / "modules.json"):
-            path = folder / entry.get("path", "")
-            if not path.resolve().is_relative_to(root) and not path.is_relative_to(folder):
-                raise InputError(f"{folder / 'modules.json'}: module path {entry['path']!r} leaves the folder")
-            if ".." in Path(entry.get("path", "")).parts:
-                raise InputError(f"{folder / 'modules.json'}: module path {entry['path']!r} leaves the folder")
-            modules.append((str(entry["type"]).rsplit(".", 1)[-1], path))
+    modules = _modules(folder)
     network = modules[0][1] if modules else folder
     if not (network / "config.json").is_file() and not modules:
         raise InputError(f"{folder}: not a model folder; expected modules.json (sentence-transformers) or config.json")
@@ -123,6 +115,17 @@ def open_checkpoint(name_or_path: str | Path) -> Checkpoint:
     )
 
 
+def _modules(folder: Path) -> list[tuple[str, Path]]:
+    file = folder / "modules.json"
+    modules = []
+    for entry in read_json(file) if file.is_file() else []:
+        place = Path(entry.get("path", ""))
+        if place.is_absolute() or ".." in place.parts:
+            raise InputError(f"{file}: the module path {entry['path']!r} leaves the folder")
+        modules.append((str(entry["type"]).rsplit(".", 1)[-1], folder / place))
+    return modules
+
+
 def find_folder(name: str) -> Path:
     """Return the local folder of a model: the folder itself, or the hub's snapshot, downloaded if need be.
 
@@ -139,12 +142,11 @@ def find_folder(name: str) -> Path:
     if path.is_absolute() or name.startswith(".") or len(path.parts) > 2:
         raise InputError(f"{name}: no such folder")
     from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     repository = name if "/" in name else f"sentence-transformers/{name}"
-    try:
+    with suppress(LocalEntryNotFoundError, HFValidationError):
         return Path(snapshot_download(repository, allow_patterns=HUB_FILES, local_files_only=True))
-    except Exception:  # noqa: S110, BLE001 - not in the local cache: ask the hub
-        pass
     try:
         return Path(snapshot_download(repository, allow_patterns=HUB_FILES))
     except Exception as error:  # the hub's, the network's and the file system's own kinds

@@ -62,5 +62,5 @@ def _multiplies_bf16(device: "torch.device") -> bool:
     if device.type != "cpu":
         return False
     # Older releases of torch do not tell; fp32 is right everywhere.
-    features = getattr(torch.cpu, "get_capabilities", dict)()
+    features: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(features.get("avx512_bf16") or features.get("amx_bf16"))

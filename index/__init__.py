@@ -1,3 +1,1 @@
 """Vectors to ranked documents, and everything on disk."""
-
-from .documents import Document

@@ -88,25 +88,26 @@ class Catalog:
 
     def _connect(self, writable: bool) -> sqlite3.Connection:
         try:
-            if writable:
-                connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
-                connection.execute("PRAGMA journal_mode = WAL")
-                connection.execute("PRAGMA synchronous = FULL")
-            else:
-                connection = self._connect_for_reading("mode=ro")
+            if not writable:
+                return self._connect_for_reading("mode=rw")
+            connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
             connection.execute("SELECT 1 FROM settings")
         except sqlite3.DatabaseError as error:
             raise InputError(f"{self.path}: not a readable catalog ({error})") from error
         return connection
 
     def _connect_for_reading(self, mode: str) -> sqlite3.Connection:
+        # A connection that could write, and is told not to, takes SQLite's side files away when it closes.
         uri = f"{self.path.absolute().as_uri()}?{mode}"
         connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
         try:
+            connection.execute("PRAGMA query_only = ON")
             connection.execute("SELECT 1 FROM settings")
         except sqlite3.OperationalError:
             connection.close()
-            # A folder that may not be written has no place for SQLite's shared memory, and no writer to share it with.
+            # A folder that may not be written has no place for those files, and no writer to share them with.
             if mode == "immutable=1" or os.access(self.path.parent, os.W_OK):
                 raise
             return self._connect_for_reading("immutable=1")
@@ -199,9 +200,12 @@ class Catalog:
 
     def next_key(self) -> int:
         """Return the first key that no document and no segment ever had."""
-        query = "SELECT max((SELECT coalesce(max(first_key + rows), 1) FROM segments), coalesce(max(key) + 1, 1)) FROM {}"
-        keys = [self.writer.execute(query.format(table)).fetchone()[0] for table in ("documents", "tombstones")]
-        return int(max(keys))
+        queries = (
+            "SELECT coalesce(max(first_key + rows), 1) FROM segments",
+            "SELECT coalesce(max(key) + 1, 1) FROM documents",
+            "SELECT coalesce(max(key) + 1, 1) FROM tombstones",
+        )
+        return max(int(self.writer.execute(query).fetchone()[0]) for query in queries)
 
     def has(self, identifier: str) -> bool:
         """Say whether the writer sees a document of this id, its own uncommitted ones included."""

@@ -5,7 +5,7 @@ processes may search while one writes; a second writer is refused.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,13 @@ class Index:
 
     @classmethod
     def create(
-        cls, path: str | Path, *, dim: int, kind: str = "dense", metric: str = "cosine", **settings: Any
+        cls,
+        path: str | Path,
+        kind: str = "dense",
+        *,
+        dim: int,
+        metric: str = "cosine",
+        settings: Mapping[str, Any] | None = None,
     ) -> "Index":
         """Make a new, empty index and open it for writing.
 
@@ -78,7 +84,7 @@ class Index:
                 raise InputError(f"unknown {name} {value!r}; expected one of {', '.join(known)}")
         if dim < 1:
             raise InputError(f"expected a positive dim, found {dim}")
-        Catalog.create(Path(path), {**settings, "kind": kind, "dim": dim, "metric": metric})
+        Catalog.create(Path(path), {**(settings or {}), "kind": kind, "dim": dim, "metric": metric})
         return cls(Path(path), writable=True)
 
     @classmethod
@@ -182,7 +188,7 @@ class Index:
         return self._catalog.has(identifier)
 
     def _prepared(self, vectors: np.ndarray) -> np.ndarray:
-        rows = np.ascontiguousarray(vectors, dtype=np.float32)
+        rows: np.ndarray = np.ascontiguousarray(vectors, dtype=np.float32)
         if rows.ndim != 2 or rows.shape[1] != self.dim:
             raise InputError(f"vectors of shape {rows.shape}; this index holds (n, {self.dim})")
         finite = np.isfinite(rows).all(axis=1)

@@ -65,7 +65,7 @@ class Segment:
         parameters = None
         if low < high:
             gone = faiss.IDSelectorBatch(dead[low:high] - self.row.first_key)
-            parameters = faiss.SearchParameters(sel=faiss.IDSelectorNot(gone))
+            parameters = faiss.SearchParameters(sel=faiss.IDSelectorNot(gone))  # type: ignore[call-arg]
         scores, rows = self._index.search(queries, min(k, self.row.rows), params=parameters)
         missing = rows < 0
         scores[missing] = -np.inf

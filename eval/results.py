@@ -1,0 +1,83 @@
+"""The output folder of an evaluated set: `report.json`, `run.trec` and `per_query.tsv`.
+
+The report is written last and removed first, so that its presence means that the set is finished; `finished` gives
+it back where it answers the same question, and the set is not run again.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from ..files import read_json, write_json, write_text
+from ..retrieval.readers.rows import numbered_lines
+from .evaluate import Report
+from .loading import Benchmark
+from .measures import PerQuery
+from .runs import write_run
+
+REPORT, RUN, PER_QUERY = "report.json", "run.trec", "per_query.tsv"
+
+
+def set_folder(output: Path, name: str) -> Path:
+    """Return the folder of one set, `cqadupstack/android` being nested."""
+    return output.joinpath(*name.split("/"))
+
+
+def save(report: Report, output: Path) -> Path:
+    """Write a report with its run and its per-query scores, and return their folder.
+
+    Raises:
+        InputError: An id cannot be written to a run file.
+        OSError: The folder cannot be written; no report is then in it.
+    """
+    folder = set_folder(output, report.benchmark)
+    discard(output, report.benchmark)
+    write_run(folder / RUN, report.run, Path(report.model).name)
+    names = list(report.metrics)
+    rows = [[query, *(repr(values[name]) for name in names)] for query, values in report.per_query.items()]
+    write_text(folder / PER_QUERY, "".join("\t".join(row) + "\n" for row in [["query", *names], *rows]))
+    write_json(folder / REPORT, report.to_json())
+    return folder
+
+
+def discard(output: Path, name: str) -> None:
+    """Mark a set as not finished."""
+    (set_folder(output, name) / REPORT).unlink(missing_ok=True)
+
+
+def load(folder: Path) -> Report:
+    """Read a saved report with its per-query scores; the run stays on disk.
+
+    Raises:
+        InputError: A file is missing or damaged.
+    """
+    fields = read_json(folder / REPORT)
+    try:
+        return Report(**fields, per_query=_read_per_query(folder / PER_QUERY))
+    except TypeError as error:
+        raise InputError(f"{folder / REPORT}: not a report of modernir ({error})") from error
+
+
+def finished(output: Path, benchmark: Benchmark, fingerprint: str, settings: dict[str, Any]) -> Report | None:
+    """Return the saved report of the same data, split, model and settings, or None where there is none."""
+    folder = set_folder(output, benchmark.name)
+    try:
+        report = load(folder)
+    except InputError:
+        return None
+    expected = (benchmark.name, benchmark.split, fingerprint, settings)
+    same = (report.benchmark, report.split, report.fingerprint, report.settings) == expected
+    return report if same and (folder / RUN).is_file() else None
+
+
+def _read_per_query(path: Path) -> PerQuery:
+    lines = numbered_lines(path)
+    header = next(lines, (0, ""))[1].rstrip("\n").split("\t")
+    scores: PerQuery = {}
+    for number, line in lines:
+        query, *values = line.rstrip("\n").split("\t")
+        try:
+            scores[query] = dict(zip(header[1:], map(float, values), strict=True))
+        except ValueError as error:
+            raise InputError(f"{path}:{number}: expected {len(header)} columns, numbers but the first") from error
+    return scores
