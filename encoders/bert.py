@@ -114,14 +114,14 @@ class BertNetwork:
             tensor = weights.get(name, weights.get(f"bert.{name}"))
             if tensor is None:
                 raise InputError(f"the weights lack the tensor {name!r}; the checkpoint is incomplete")
-            return tensor.to(device, dtype)
+            return tensor.to(device)
 
         def linear(*names: str) -> Linear:
-            pairs = [(get(f"{name}.weight"), get(f"{name}.bias")) for name in names]
-            return Linear(torch.cat([weight for weight, _ in pairs]), torch.cat([bias for _, bias in pairs]))
+            weight = torch.cat([get(f"{name}.weight") for name in names])
+            return Linear(weight.to(dtype), torch.cat([get(f"{name}.bias") for name in names]).to(dtype))
 
         def norm(name: str) -> Norm:
-            return Norm(get(f"{name}.weight"), get(f"{name}.bias"), eps)
+            return Norm(get(f"{name}.weight").to(dtype), get(f"{name}.bias").to(dtype), eps)
 
         def layer(prefix: str) -> Layer:
             projections = [f"{prefix}.attention.self.{name}" for name in ("query", "key", "value")]
@@ -134,6 +134,8 @@ class BertNetwork:
                 output_norm=norm(f"{prefix}.output.LayerNorm"),
             )
 
+        self.dtype = dtype
+        # Tables stay as they are stored, mapped from the file: a query reads a few rows of them.
         self.words = get("embeddings.word_embeddings.weight")
         self.places = get("embeddings.position_embeddings.weight") + get("embeddings.token_type_embeddings.weight")[0]
         self.norm = norm("embeddings.LayerNorm")
@@ -142,7 +144,7 @@ class BertNetwork:
 
     def __call__(self, stream: Stream) -> torch.Tensor:
         """Return the last hidden states, (tokens, width) in the network's dtype."""
-        x = self.norm(self.words[stream.ids] + self.places[stream.positions])
+        x = self.norm((self.words[stream.ids] + self.places[stream.positions]).to(self.dtype))
         mask = None if bool(stream.valid.all()) else stream.valid[:, None, None, :]
         for layer in self.layers:
             x = layer.attention_norm(x + layer.attention_out(self._attend(layer.qkv(x), stream, mask)))

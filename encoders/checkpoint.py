@@ -48,13 +48,22 @@ class Checkpoint:
         return str(self.config.get("model_type", "unknown"))
 
     @property
+    def reading(self) -> Mapping[str, Any]:
+        """How sentence-transformers reads texts for the network: its `sentence_bert_config.json`, or nothing."""
+        return read_optional(self.network_folder / "sentence_bert_config.json")
+
+    @property
     def max_length(self) -> int:
         """Tokens kept of a text, special tokens included, as sentence-transformers resolves it."""
-        named = _optional_json(self.network_folder / "sentence_bert_config.json").get("max_seq_length")
-        tokenizer = _optional_json(self.network_folder / "tokenizer_config.json").get("model_max_length")
+        named = self.reading.get("max_seq_length")
+        tokenizer = read_optional(self.network_folder / "tokenizer_config.json").get("model_max_length")
         positions = self.config.get("max_position_embeddings")
         limits = [int(limit) for limit in (named or tokenizer, positions) if limit]
         return min(limits, default=512)
+
+    def length_of(self, task: str) -> int:
+        """Return the tokens kept of a "query" or a "document", where they differ."""
+        return int(self.reading.get(f"{task}_length") or self.max_length)
 
     @property
     def network_folder(self) -> Path:
@@ -82,7 +91,7 @@ class Checkpoint:
         settings = {
             "modules": [name for name, _ in self.modules],
             "prompts": {name: text for name, text in self.prompts.items() if text},
-            "max_length": self.max_length,
+            "lengths": [self.length_of(task) for task in ("query", "document")],
             "similarity": self.similarity,
         }
         digest.update(json.dumps(settings, sort_keys=True).encode())
@@ -103,11 +112,11 @@ def open_checkpoint(name_or_path: str | Path) -> Checkpoint:
     if not any(folder.rglob("*.safetensors")):
         found = "only pickled ones (.bin); convert them" if any(folder.rglob("*.bin")) else "none; save them"
         raise InputError(f"{folder}: expected weights as .safetensors, found {found} with save_pretrained first")
-    own = _optional_json(folder / "config_sentence_transformers.json")
+    own = read_optional(folder / "config_sentence_transformers.json")
     return Checkpoint(
         name=str(name_or_path),
         folder=folder,
-        config=_optional_json(network / "config.json"),
+        config=read_optional(network / "config.json"),
         modules=tuple(modules),
         prompts={key: text or "" for key, text in (own.get("prompts") or {}).items()},
         default_prompt=own.get("default_prompt_name"),
@@ -154,5 +163,6 @@ def find_folder(name: str) -> Path:
         raise InputError(f"{name}: neither a folder here nor a model on the hub ({reason})") from error
 
 
-def _optional_json(path: Path) -> dict[str, Any]:
+def read_optional(path: Path) -> dict[str, Any]:
+    """Read a JSON file, or return an empty dictionary where there is none."""
     return read_json(path) if path.is_file() else {}

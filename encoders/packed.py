@@ -6,7 +6,6 @@ Imports torch, tokenizers and safetensors and nothing heavier, since a search fr
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,16 +13,17 @@ from safetensors import safe_open
 from tokenizers import Tokenizer
 
 from ..errors import InputError
-from ..files import read_json
 from . import bert
 from .batching import token_budget_batches
-from .checkpoint import Checkpoint
+from .checkpoint import Checkpoint, read_optional
 from .dense import DenseEncoder
 from .pooling import pool, pooling_mode
 from .precision import torch_dtype
 
 TOKENS_PER_BATCH = {"cpu": 4096, "cuda": 65536}
 TEXTS_PER_BLOCK = 4096
+NOT_READ_HERE = ("do_lower_case", "processing_kwargs", "query_expansion")
+"""Settings of how texts are read that only sentence-transformers follows."""
 DENSE_ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "torch.nn.modules.linear.Identity": lambda x: x,
     "torch.nn.modules.activation.Tanh": torch.tanh,
@@ -46,7 +46,7 @@ class PackedEncoder(DenseEncoder):
         weights = load_weights(checkpoint.network_folder)
         self._network = bert.BertNetwork(checkpoint.config, weights, device, torch_dtype(precision))
         self._head = head
-        self._tokenizer = _load_tokenizer(checkpoint)
+        self._tokenizers = _load_tokenizers(checkpoint)
         dim = head.dim or self._network.width
         super().__init__(checkpoint, dim, checkpoint.max_length, str(device), precision)
 
@@ -55,7 +55,7 @@ class PackedEncoder(DenseEncoder):
         budget = TOKENS_PER_BATCH.get(self._network.device.type, TOKENS_PER_BATCH["cpu"])
         for start in range(0, len(texts), TEXTS_PER_BLOCK):
             block = [prompt + text for text in texts[start : start + TEXTS_PER_BLOCK]]
-            ids = [encoding.ids for encoding in self._tokenizer.encode_batch(block)]
+            ids = [encoding.ids for encoding in self._tokenizers[task].encode_batch(block)]
             for batch in token_budget_batches([len(tokens) for tokens in ids], budget):
                 vectors[start + batch] = self._embed([ids[number] for number in batch])
         return vectors
@@ -73,7 +73,7 @@ def load_packed(checkpoint: Checkpoint, device: torch.device, precision: str) ->
     """Return an encoder on our own network, or None where the checkpoint holds something that it does not cover."""
     if not bert.is_supported(checkpoint.config) or not (checkpoint.network_folder / "tokenizer.json").is_file():
         return None
-    if read_optional(checkpoint.network_folder / "sentence_bert_config.json").get("do_lower_case"):
+    if any(checkpoint.reading.get(name) for name in NOT_READ_HERE):
         return None
     head = read_head(checkpoint, device)
     return PackedEncoder(checkpoint, head, device, precision) if head else None
@@ -134,17 +134,19 @@ def load_weights(folder: Path) -> Mapping[str, torch.Tensor]:
     return tensors
 
 
-def _load_tokenizer(checkpoint: Checkpoint) -> Tokenizer:
+def _load_tokenizers(checkpoint: Checkpoint) -> dict[str, Tokenizer]:
+    lengths = {task: checkpoint.length_of(task) for task in ("query", "document")}
+    by_length = {length: _load_tokenizer(checkpoint, length) for length in set(lengths.values())}
+    return {task: by_length[length] for task, length in lengths.items()}
+
+
+def _load_tokenizer(checkpoint: Checkpoint, max_length: int) -> Tokenizer:
     file = checkpoint.network_folder / "tokenizer.json"
     try:
         tokenizer: Tokenizer = Tokenizer.from_file(str(file))
     except Exception as error:  # tokenizers raises plain exceptions
         raise InputError(f"{file}: not a tokenizer that this version of tokenizers reads ({error})") from error
     tokenizer.no_padding()
-    tokenizer.enable_truncation(checkpoint.max_length)
+    tokenizer.enable_truncation(max_length)
     return tokenizer
 
-
-def read_optional(path: Path) -> dict[str, Any]:
-    """Read a JSON file, or return an empty dictionary where there is none."""
-    return read_json(path) if path.is_file() else {}
