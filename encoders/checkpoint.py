@@ -14,6 +14,7 @@ import xxhash
 
 from ..errors import InputError
 from ..files import file_checksum, read_json
+from .bundled import bundled_folder
 
 HUB_FILES = ["*.json", "*.txt", "*.safetensors", "*.model", "*.jinja"]
 QUERY_PROMPTS = ("query",)
@@ -136,7 +137,7 @@ def _modules(folder: Path) -> list[tuple[str, Path]]:
 
 
 def find_folder(name: str) -> Path:
-    """Return the local folder of a model: the folder itself, or the hub's snapshot, downloaded if need be.
+    """Return the local folder of a model: that folder, a bundled one, or the hub's snapshot, downloaded if need be.
 
     A hub name without an owner is looked for under `sentence-transformers/`, as that library does.
 
@@ -150,6 +151,9 @@ def find_folder(name: str) -> Path:
         raise InputError(f"{name}: a file, where a model folder or a hub name was expected")
     if path.is_absolute() or name.startswith(".") or len(path.parts) > 2:
         raise InputError(f"{name}: no such folder")
+    if (bundled := bundled_folder(name)) is not None:
+        return bundled
+
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 

@@ -149,4 +149,3 @@ def _load_tokenizer(checkpoint: Checkpoint, max_length: int) -> Tokenizer:
     tokenizer.no_padding()
     tokenizer.enable_truncation(max_length)
     return tokenizer
-

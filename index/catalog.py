@@ -166,6 +166,14 @@ class Catalog:
             for identifier, text, title, metadata in self._by_key(query, ids)
         }
 
+    def damage(self) -> list[str]:
+        """Return what SQLite finds wrong with the file, one line a fault."""
+        try:
+            found = [line for (line,) in self._reader.execute("PRAGMA integrity_check")]
+        except sqlite3.DatabaseError as error:
+            found = [str(error)]
+        return [f"{self.path}: {line}" for line in found if line != "ok"]
+
     def _by_key(self, query: str, values: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
         wanted = list(dict.fromkeys(values))
         for start in range(0, len(wanted), 500):
@@ -174,9 +182,8 @@ class Catalog:
 
     # Writing
 
-    @property
-    def writer(self) -> sqlite3.Connection:
-        """The writing connection.
+    def require_writer(self) -> sqlite3.Connection:
+        """Return the writing connection.
 
         Raises:
             InputError: The catalog was opened for reading only.
@@ -184,6 +191,11 @@ class Catalog:
         if self._writer is None:
             raise InputError(f"{self.path.parent}: opened for reading only")
         return self._writer
+
+    @property
+    def writer(self) -> sqlite3.Connection:
+        """The writing connection; see `require_writer`."""
+        return self.require_writer()
 
     def begin(self) -> None:
         """Start the transaction that a commit or rollback ends."""

@@ -53,7 +53,6 @@ class Index:
             self._unlock()
             raise
         self._staged: list[np.ndarray] = []
-        self._written: list[str] = []
         self._first_key = self._next_key = 0
         self._in_batch = False
 
@@ -129,21 +128,21 @@ class Index:
         if self._in_batch:
             yield
             return
-        self._catalog.begin()
-        self._first_key = self._next_key = self._catalog.next_key()
+        self._catalog.require_writer()
         self._in_batch = True
         try:
+            self._catalog.begin()
+            self._first_key = self._next_key = self._catalog.next_key()
             yield
             self._write_staged()
             self._catalog.commit()
         except BaseException:
             self._catalog.rollback()
-            for name in self._written:
-                (self.path / name).unlink(missing_ok=True)
+            self._sweep()  # by what the catalog names: a Ctrl-C during the commit finds it done
             raise
         finally:
             self._in_batch = False
-            self._staged, self._written = [], []
+            self._staged = []
         with self._catalog.snapshot():
             self._refresh()
 
@@ -167,8 +166,13 @@ class Index:
             raise InputError(f"document id {twice!r} comes twice in one call")
         if not all(isinstance(identifier, str) and identifier for identifier in ids):
             raise InputError("expected non-empty strings as document ids")
+        for identifier, document in zip(ids, documents, strict=True):
+            if document.id != identifier:
+                raise InputError(f"document {document.id!r} was given for the id {identifier!r}")
         if not len(ids):
             return
+        if np.may_share_memory(rows, vectors):
+            rows = rows.copy()  # the caller may fill the array again before the batch ends
         with self.batch():
             for identifier, document in zip(ids, documents, strict=True):
                 self._catalog.bury(identifier)
@@ -203,12 +207,11 @@ class Index:
         if not self._staged:
             return
         segment = write_segment(self.path, self._first_key, np.concatenate(self._staged))
-        self._written.append(segment.file)
         self._catalog.put_segment(segment)
         self._staged, self._first_key = [], self._next_key
 
     def _sweep(self) -> None:
-        """Remove what a writer that died left behind: segment files that no row names, temporary files."""
+        """Remove what a writer that died or failed left behind: segment files that no row names, temporary files."""
         named = {segment.file for segment in self._catalog.segments()}
         for file in self.path.iterdir():
             if file.name.endswith(".tmp") or (file.suffix == SEGMENT_ENDING and file.name not in named):
@@ -253,11 +256,14 @@ class Index:
 
     def verify(self) -> list[str]:
         """Read everything again and return what is wrong, one line a fault; an empty list means sound."""
-        segments = self._catalog.segments()
+        if faults := self._catalog.damage():
+            return faults
+        with self._catalog.snapshot():
+            segments, documents = self._catalog.segments(), len(self)
+            expected = sum(segment.rows for segment in segments) - len(self._catalog.tombstones())
         faults = [fault for segment in segments if (fault := damaged(self.path, segment))]
-        expected = sum(segment.rows for segment in segments) - len(self._catalog.tombstones())
-        if expected != len(self):
-            faults.append(f"{self.path}: the segments hold {expected} live vectors for {len(self)} documents")
+        if expected != documents:
+            faults.append(f"{self.path}: the segments hold {expected} live vectors for {documents} documents")
         return faults
 
     def info(self) -> dict[str, Any]:

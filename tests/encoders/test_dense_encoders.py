@@ -11,9 +11,9 @@ from sentence_transformers import SentenceTransformer
 
 from modernir import InputError, load_encoder
 from modernir.encoders import packed
+from modernir.encoders.bundled import bundled_folder
 from modernir.encoders.packed import PackedEncoder
 from modernir.encoders.sentence_transformer import SentenceTransformerEncoder
-from modernir.quickstart import demo_model
 
 Make = Callable[..., Path]
 
@@ -110,8 +110,8 @@ def test_the_demo_model_equals_sentence_transformers() -> None:
         "0-dimensional biomaterials lack inductive properties.",
         "naïve Ünïcödé 漢字 " * 90,
     ]
-    reference = SentenceTransformer(str(demo_model()), device="cpu").encode(texts)
-    found = load_encoder(demo_model(), device="cpu", precision="fp32").encode_documents(texts)
+    reference = SentenceTransformer(str(bundled_folder("demo")), device="cpu").encode(texts)
+    found = load_encoder("demo", device="cpu", precision="fp32").encode_documents(texts)
     np.testing.assert_allclose(found, reference, atol=1e-5)
 
 

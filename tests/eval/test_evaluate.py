@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
+
 from modernir.errors import InputError
 from modernir.eval.benchmarks import BENCHMARKS
 from modernir.eval.evaluate import evaluate
 from modernir.eval.loading import Benchmark, load_benchmark
 from modernir.eval.report import show_reports
 from modernir.eval.runs import write_run
-from rich.console import Console
 
 RESULTS = {"apples": [("d1", 0.9), ("d2", 0.5)], "pears": [("d4", 0.8), ("d2", 0.7)]}
 

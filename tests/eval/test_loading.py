@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+
 from modernir.errors import InputError
 from modernir.eval import loading
 from modernir.eval.benchmarks import BENCHMARKS, SOURCES, Entry

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from modernir.errors import InputError
 from modernir.eval.measures import DEFAULT_MEASURES, Measure, means, parse_measures, score_run
 from modernir.eval.runs import Run

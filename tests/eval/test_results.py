@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from modernir.errors import InputError
 from modernir.eval import results
 from modernir.eval.beir import evaluate_beir

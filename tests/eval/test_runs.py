@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from modernir.errors import InputError
 from modernir.eval.runs import Run, ranked, read_run, to_run, write_run
 
