@@ -1,0 +1,168 @@
+"""Training examples on disk: written once to an Arrow file, then memory-mapped, never a whole corpus in memory.
+
+The held-out part is drawn by query: all examples of a query are in it or none, so that no query is measured that was
+trained on. It is the queries with the smallest seeded hashes, and so does not depend on the order of the data.
+"""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xxhash
+
+from ...errors import InputError
+from ...files import new_folder
+from ..readers.examples import TrainingExample, read_examples
+from ..readers.rows import RowOptions
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+EXAMPLES_FILE = "examples.arrow"
+ROWS_A_BATCH = 1024
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Held-out queries and documents, numbered as text, and which documents answer which query."""
+
+    queries: dict[str, str]
+    documents: dict[str, str]
+    relevant: dict[str, set[str]]
+
+
+def write_examples(sources: Sequence[str], options: RowOptions, negatives: int | None, folder: Path) -> None:
+    """Stream examples into `folder`/examples.arrow; the folder appears when it is complete.
+
+    Args:
+        sources: Read one after the other.
+        options: How to read them.
+        negatives: Negatives an example, the first ones; examples with fewer are left out, and counted in a warning.
+            None is one where the first example has any, else none.
+        folder: Replaced if it is there.
+
+    Raises:
+        InputError: A line is broken, there is no example at all, or none with so many negatives.
+        OSError: The disk is full; nothing is left behind.
+    """
+    examples = (example for source in sources for example in read_examples(source, options))
+    first = next(examples, None)
+    if first is None:
+        raise InputError(f"no training examples in {', '.join(sources)}")
+    wanted = min(1, len(first.negatives)) if negatives is None else negatives
+    with new_folder(folder) as temporary:
+        counts = _write_arrow(_chain(first, examples), wanted, temporary / EXAMPLES_FILE)
+        if not counts.used:
+            raise InputError(
+                f"{', '.join(sources)}: {wanted} negatives are asked for, but no example has more than {counts.most}; "
+                "lower --negatives, or mine some first"
+            )
+    if counts.left_out:
+        total = counts.used + counts.left_out
+        logger.warning("used %d of %d examples: the others have fewer than %d negatives", counts.used, total, wanted)
+
+
+@dataclass
+class _Counts:
+    used: int = 0
+    left_out: int = 0
+    most: int = 0
+
+
+def _chain(first: TrainingExample, rest: Iterator[TrainingExample]) -> Iterator[TrainingExample]:
+    yield first
+    yield from rest
+
+
+def _write_arrow(examples: Iterator[TrainingExample], negatives: int, path: Path) -> _Counts:
+    import pyarrow
+
+    names = ["query", "positive", *(f"negative_{number}" for number in range(1, negatives + 1))]
+    schema = pyarrow.schema([(name, pyarrow.string()) for name in names])
+    counts = _Counts()
+    rows: list[tuple[str, ...]] = []
+    with path.open("wb") as stream, pyarrow.ipc.new_stream(stream, schema) as writer:
+
+        def flush() -> None:
+            columns = [pyarrow.array(column, pyarrow.string()) for column in zip(*rows, strict=True)]
+            if rows:
+                writer.write_batch(pyarrow.record_batch(columns, schema=schema))
+            rows.clear()
+
+        for example in examples:
+            counts.most = max(counts.most, len(example.negatives))
+            if len(example.negatives) < negatives:
+                counts.left_out += 1
+                continue
+            counts.used += 1
+            rows.append((example.query, example.positive, *example.negatives[:negatives]))
+            if len(rows) == ROWS_A_BATCH:
+                flush()
+        flush()
+    return counts
+
+
+def open_examples(folder: Path) -> "Dataset":
+    """Memory-map what `write_examples` wrote: columns query, positive, negative_1 and so on."""
+    from datasets import Dataset
+
+    return Dataset.from_file(str(folder / EXAMPLES_FILE))
+
+
+def split_held_out(examples: "Dataset", holdout: float, seed: int) -> tuple["Dataset", "Dataset"]:
+    """Part the examples into (training, held out) by query.
+
+    Args:
+        examples: Has a column query.
+        holdout: Number of queries to hold out, or below 1 their share; 0 holds out none.
+        seed: The same seed holds out the same queries.
+
+    Raises:
+        InputError: There are not more queries than that.
+    """
+    hashes = _query_hashes(examples, seed)
+    queries = np.unique(hashes)
+    count = round(holdout * len(queries)) if holdout < 1 else round(holdout)
+    if count >= len(queries):
+        raise InputError(f"holdout: {count} queries are to be held out, but the examples have only {len(queries)}")
+    held_out = hashes < queries[count]
+    return examples.select(np.flatnonzero(~held_out)), examples.select(np.flatnonzero(held_out))
+
+
+def _query_hashes(examples: "Dataset", seed: int) -> np.ndarray:
+    column = examples.data.column("query")
+    hashes = np.empty(len(examples), dtype=np.uint64)
+    place = 0
+    for chunk in column.chunks:
+        for query in chunk:
+            hashes[place] = xxhash.xxh3_64_intdigest(query.as_py().encode(), seed=seed)
+            place += 1
+    return hashes
+
+
+def held_out_collection(held_out: "Dataset") -> HeldOut:
+    """Return the held-out examples as a test collection; a text that comes twice is one query or one document."""
+    queries: dict[str, str] = {}
+    documents: dict[str, str] = {}
+    relevant: dict[str, set[str]] = {}
+    for example in held_out:
+        query = queries.setdefault(example["query"], str(len(queries)))
+        document = documents.setdefault(example["positive"], str(len(documents)))
+        relevant.setdefault(query, set()).add(document)
+    return HeldOut(_inverted(queries), _inverted(documents), relevant)
+
+
+def _inverted(numbers: dict[str, str]) -> dict[str, str]:
+    return {number: text for text, number in numbers.items()}
+
+
+def sample_texts(examples: "Dataset", most: int) -> Iterator[str]:
+    """Yield the texts of at most `most` examples, spread evenly over all of them."""
+    step = max(1, -(-len(examples) // most))
+    for place in range(0, len(examples), step):
+        row: dict[str, Any] = examples[place]
+        yield from row.values()

@@ -1,0 +1,121 @@
+"""Examples on disk: nothing lost, the held-out part drawn by query and seed, and bad data named."""
+
+import gzip
+import json
+import logging
+from pathlib import Path
+
+import pytest
+from datasets import Dataset
+
+from modernir.errors import InputError
+from modernir.retrieval.readers.rows import RowOptions
+from modernir.retrieval.training.data import (
+    held_out_collection,
+    open_examples,
+    sample_texts,
+    split_held_out,
+    write_examples,
+)
+
+
+def write_rows(path: Path, rows: list[dict]) -> str:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def pairs(tmp_path: Path, count: int, name: str = "pairs.jsonl") -> str:
+    return write_rows(tmp_path / name, [{"query": f"q{i}", "positive": f"p{i}"} for i in range(count)])
+
+
+def stored(tmp_path: Path, sources: list[str], negatives: int | None = None) -> Dataset:
+    write_examples(sources, RowOptions(), negatives, tmp_path / "examples")
+    return open_examples(tmp_path / "examples")
+
+
+def test_every_example_of_every_source_is_kept_in_order(tmp_path: Path) -> None:
+    examples = stored(tmp_path, [pairs(tmp_path, 1500, "a.jsonl"), pairs(tmp_path, 3, "b.jsonl")])
+    assert examples.column_names == ["query", "positive"]
+    assert examples["query"][:] == [f"q{i}" for i in range(1500)] + ["q0", "q1", "q2"]
+
+
+def test_the_real_pairs_are_read_compressed() -> None:
+    real = Path(__file__).parents[3] / "shared/data/train/code_docstring.jsonl.gz"
+    if not real.exists():
+        pytest.skip("no training data beside the checkout")
+    with gzip.open(real, "rt") as stream:
+        assert {"query", "positive"} <= set(json.loads(next(stream)))
+
+
+def test_one_negative_is_used_where_the_data_has_some(tmp_path: Path) -> None:
+    rows = [{"query": "q", "positive": "p", "negatives": [f"n{i}", f"m{i}"]} for i in range(4)]
+    examples = stored(tmp_path, [write_rows(tmp_path / "t.jsonl", rows)])
+    assert examples[2] == {"query": "q", "positive": "p", "negative_1": "n2"}
+
+
+def test_examples_with_fewer_negatives_are_left_out_and_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [{"query": f"q{i}", "positive": "p", "negatives": ["n"] * i} for i in range(4)]
+    with caplog.at_level(logging.WARNING):
+        examples = stored(tmp_path, [write_rows(tmp_path / "t.jsonl", rows)], negatives=2)
+    assert examples["query"][:] == ["q2", "q3"]
+    assert "used 2 of 4 examples: the others have fewer than 2 negatives" in caplog.text
+
+
+def test_negatives_that_no_example_has_are_refused_and_nothing_is_left(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="3 negatives are asked for, but no example has more than 0"):
+        stored(tmp_path, [pairs(tmp_path, 5)], negatives=3)
+    assert [path.name for path in tmp_path.iterdir()] == ["pairs.jsonl"]
+
+
+def test_a_bad_line_is_named_and_nothing_is_left(tmp_path: Path) -> None:
+    source = tmp_path / "broken.jsonl"
+    source.write_text('{"query": "q", "positive": "p"}\n{"query": "q"}\n')
+    with pytest.raises(InputError, match=r"broken\.jsonl:2: expected a text or a list of texts under positive"):
+        stored(tmp_path, [str(source)])
+    assert [path.name for path in tmp_path.iterdir()] == ["broken.jsonl"]
+
+
+def test_no_examples_at_all_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "empty.jsonl").write_text("\n")
+    with pytest.raises(InputError, match=r"no training examples in .*empty\.jsonl"):
+        stored(tmp_path, [str(tmp_path / "empty.jsonl")])
+
+
+@pytest.mark.parametrize(("holdout", "expected"), [(0, 0), (7, 7), (0.25, 25)])
+def test_the_asked_number_or_share_of_queries_is_held_out(tmp_path: Path, holdout: float, expected: int) -> None:
+    train, held_out = split_held_out(stored(tmp_path, [pairs(tmp_path, 100)]), holdout, seed=1)
+    assert (len(train), len(held_out)) == (100 - expected, expected)
+    assert not set(train["query"][:]) & set(held_out["query"][:])
+
+
+def test_all_examples_of_a_query_stay_on_one_side(tmp_path: Path) -> None:
+    rows = [{"query": f"q{i % 20}", "positive": f"p{i}"} for i in range(100)]
+    train, held_out = split_held_out(stored(tmp_path, [write_rows(tmp_path / "t.jsonl", rows)]), 5, seed=1)
+    assert (len(train), len(held_out)) == (75, 25)
+    collection = held_out_collection(held_out)
+    assert len(collection.queries) == 5
+    assert all(len(documents) == 5 for documents in collection.relevant.values())
+
+
+def test_the_held_out_part_depends_on_the_seed_and_not_on_the_order(tmp_path: Path) -> None:
+    rows = [{"query": f"q{i}", "positive": f"p{i}"} for i in range(50)]
+    forward = stored(tmp_path, [write_rows(tmp_path / "t.jsonl", rows)])
+    backward = stored(tmp_path / "other", [write_rows(tmp_path / "u.jsonl", rows[::-1])])
+
+    def held(examples: Dataset, seed: int) -> set[str]:
+        return set(split_held_out(examples, 10, seed)[1]["query"][:])
+
+    assert held(forward, 1) == held(backward, 1) != held(forward, 2)
+
+
+def test_as_many_queries_held_out_as_there_are_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="10 queries are to be held out, but the examples have only 10"):
+        split_held_out(stored(tmp_path, [pairs(tmp_path, 10)]), 10, seed=1)
+
+
+def test_a_sample_of_the_texts_is_spread_over_all_and_bounded(tmp_path: Path) -> None:
+    texts = list(sample_texts(stored(tmp_path, [pairs(tmp_path, 100)]), 10))
+    assert len(texts) == 20
+    assert "q90" in texts

@@ -1,0 +1,102 @@
+"""Settings: the same from a file, from flags and from the file that a run leaves; anything else is refused by name."""
+
+import dataclasses
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from modernir.errors import InputError
+from modernir.retrieval.training.settings import TrainingSettings
+
+GIVEN = {"data": ["pairs.jsonl"], "init": "tiny", "output": "out"}
+
+
+def written(tmp_path: Path, content: str) -> Path:
+    path = tmp_path / "run.toml"
+    path.write_text(content)
+    return path
+
+
+def test_what_a_run_writes_reads_back_as_the_same_settings(tmp_path: Path) -> None:
+    settings = TrainingSettings.from_sources(
+        **GIVEN, learning_rate=8e-5, max_steps=7, query_prompt='say "héllo\\\n\x7f"', precision="bf16"
+    )
+    dataclasses.replace(settings, resume=True).write(tmp_path)
+    again = TrainingSettings.from_sources(tmp_path / "training.toml", output="elsewhere")
+    assert again == dataclasses.replace(settings, output="elsewhere")
+    assert settings.differences(again) == []
+
+
+def test_a_flag_wins_over_the_file_and_the_file_over_the_default(tmp_path: Path) -> None:
+    config = written(tmp_path, 'data = ["a.jsonl"]\nmodel = "m"\nbatch_size = 64\nseed = 3\noutput = "o"')
+    settings = TrainingSettings.from_sources(config, seed=4, epochs=None, data=[])
+    assert (settings.batch_size, settings.seed, settings.epochs, settings.data) == (64, 4, 1.0, ("a.jsonl",))
+
+
+def test_an_unknown_key_names_the_file_and_the_nearest_known_one(tmp_path: Path) -> None:
+    config = written(tmp_path, "learning_rat = 1e-3")
+    with pytest.raises(InputError, match=r"run\.toml: unknown setting 'learning_rat'; did you mean learning_rate"):
+        TrainingSettings.from_sources(config, **GIVEN)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('learning_rate = "fast"', "learning_rate: expected a number, found 'fast'"),
+        ("batch_size = 1.5", "batch_size: expected a whole number, found 1.5"),
+        ("batch_size = true", "batch_size: expected a whole number, found True"),
+        ('precision = "int8"', "precision: expected one of fp32, bf16, fp16, found 'int8'"),
+        ('data = "one.jsonl"', "data: expected a list of texts"),
+        ("resume = 1", "resume: expected true or false"),
+        ("max_steps = ", "not valid TOML"),
+    ],
+)
+def test_a_wrong_type_is_named(tmp_path: Path, line: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        TrainingSettings.from_sources(written(tmp_path, line), output="o", init="tiny")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"batch_size": 1}, "batch_size: expected 2 to"),
+        ({"warmup": 1.5}, "warmup: expected 0 to 0.99, found 1.5"),
+        ({"max_steps": 0}, "max_steps: expected at least 1, found 0"),
+        ({"temperature": 0.0}, "temperature: expected"),
+        ({"model": "m"}, "either a model to start from .* found both"),
+        ({"init": None}, "either a model to start from .* found neither"),
+        ({"init": None, "model": "m", "tokenizer": "t"}, "a tokenizer goes with --init"),
+        ({"data": None}, "no training data"),
+        ({"output": None}, "no output folder"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(changes: dict, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        TrainingSettings.from_sources(**GIVEN | changes)
+
+
+def test_a_run_that_resumes_reads_its_own_file(tmp_path: Path) -> None:
+    TrainingSettings.from_sources(**GIVEN | {"output": str(tmp_path)}, seed=99).write(tmp_path)
+    assert TrainingSettings.from_sources(output=str(tmp_path), resume=True).seed == 99
+
+
+def test_resuming_where_there_is_no_run_is_said(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nowhere: no run to resume"):
+        TrainingSettings.from_sources(output=str(tmp_path / "nowhere"), resume=True)
+
+
+def test_every_recipe_is_valid() -> None:
+    recipes = sorted((Path(__file__).parents[2] / "recipes").glob("*.toml"))
+    assert recipes
+    for recipe in recipes:
+        TrainingSettings.from_sources(recipe, output="out")
+        assert recipe.read_text().startswith("# "), recipe
+        assert "output" not in tomllib.loads(recipe.read_text())
+
+
+def test_reading_settings_loads_no_torch() -> None:
+    code = "import sys, modernir.retrieval.training.settings, modernir.retrieval.training.dense; "
+    subprocess.run([sys.executable, "-c", code + "assert not {'torch', 'transformers'} & set(sys.modules)"], check=True)
