@@ -3,23 +3,46 @@
 Results go to stdout, progress and messages to stderr. Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted.
 """
 
-import errno
 import json
+import os
 import sqlite3
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from .errors import ModernirError
+from .errors import ModernirError, explain
 
 if TYPE_CHECKING:
     from .retrieval.readers.rows import RowOptions
 
+
+class Interrupted(ModernirError):
+    """Ctrl-C, with what is kept; the exit code is the shell's for it."""
+
+    exit_code = 130
+
+
+class CommandGroup(typer.core.TyperGroup):
+    """Commands whose Ctrl-C keeps its message, which Typer would drop."""
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - click's, which some releases of Typer bring themselves
+        """Run the chosen command.
+
+        Raises:
+            Interrupted: In place of KeyboardInterrupt.
+        """
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as interrupt:
+            raise Interrupted(str(interrupt)) from interrupt
+
+
 app = typer.Typer(
     name="modernir",
+    cls=CommandGroup,
     help="Train, index, search and evaluate dense and late-interaction retrievers.",
     no_args_is_help=True,
     add_completion=True,
@@ -80,6 +103,46 @@ def _row_options(columns: str | None, split: str | None, config: str | None) -> 
 
     names = tuple(name.strip() for name in columns.split(",")) if columns else None
     return RowOptions(names, split, config)
+
+
+@app.command("train-dense")
+def train_dense(
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="TOML file of settings; flags win.")] = None,
+    output: Annotated[str | None, typer.Option("--output", "-o", help="Folder of the run and the model.")] = None,
+    data: Annotated[list[str] | None, typer.Option(help="Training pairs or triplets; repeatable.")] = None,
+    model: Annotated[str | None, typer.Option("--model", "-m", help="Model to start from, folder or hub name.")] = None,
+    init: Annotated[str | None, typer.Option(help="New model: tiny, mini, base, large or a JSON config.")] = None,
+    tokenizer: Annotated[str | None, typer.Option(help="Of a new model. Default: learnt from the data.")] = None,
+    split: Annotated[str | None, typer.Option(help="Split of the data sets.")] = None,
+    subset: Annotated[str | None, typer.Option(help="Configuration of the data sets on a hub.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Examples a batch. Default 256.")] = None,
+    mini_batch_size: Annotated[int | None, typer.Option(help="Examples in memory at once. Default 32.")] = None,
+    accumulation: Annotated[int | None, typer.Option(help="Batches a step of the optimiser. Default 1.")] = None,
+    epochs: Annotated[float | None, typer.Option(help="Passes over the data. Default 1.")] = None,
+    max_steps: Annotated[int | None, typer.Option(help="Stop after so many steps.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Default 5e-5; some 1e-3 for --init.")] = None,
+    warmup: Annotated[float | None, typer.Option(help="Share of the steps. Default 0.05.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="Of the contrastive loss. Default 0.05.")] = None,
+    query_length: Annotated[int | None, typer.Option(help="Tokens. Default: the checkpoint's; 512.")] = None,
+    document_length: Annotated[int | None, typer.Option(help="Tokens. Default: the checkpoint's; 512.")] = None,
+    query_prompt: Annotated[str | None, typer.Option(help="Put before every query, kept in the model.")] = None,
+    document_prompt: Annotated[str | None, typer.Option(help="Put before every document, kept in the model.")] = None,
+    negatives: Annotated[int | None, typer.Option(min=0, help="Negatives an example. Default: 1 if any.")] = None,
+    holdout: Annotated[float | None, typer.Option(help="Queries to measure on: number or share. Default 0.01.")] = None,
+    precision: Annotated[str | None, typer.Option(help="fp32 (default), bf16 or fp16.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Default 12.")] = None,
+    log_every: Annotated[int | None, typer.Option(help="Steps. Default 10.")] = None,
+    eval_every: Annotated[int | None, typer.Option(help="Steps. Default: ten times a run.")] = None,
+    save_every: Annotated[int | None, typer.Option(help="Steps. Default: ten times a run.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint in --output.")] = False,
+) -> None:
+    """Train a dense retriever on pairs or triplets; what comes out loads in plain sentence-transformers."""
+    given = dict(locals())  # every parameter is called as its setting
+
+    from .retrieval.training.dense import train_dense as train
+    from .retrieval.training.settings import TrainingSettings
+
+    sys.stdout.write(f"{train(TrainingSettings.from_sources(**given))}\n")
 
 
 @index_app.command("corpus")
@@ -258,26 +321,34 @@ def quickstart(
     run(output, model, device, precision)
 
 
-def _out_of_space(error: Exception) -> bool:
-    if isinstance(error, sqlite3.Error):
-        return "disk is full" in str(error)
-    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-
-
 def main() -> None:
     """Run the command line and turn failures that a user can mend into one line and an exit code."""
     try:
-        app()
-    except ModernirError as error:
-        sys.stderr.write(f"error: {error}\n")
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt as interrupt:
+        try:
+            app()
+        finally:
+            sys.stdout.flush()  # here, where what cannot be written has a message
+    except Interrupted as interrupt:
         sys.stderr.write(f"interrupted{f': {interrupt}' if str(interrupt) else ''}\n")
-        sys.exit(130)
+        sys.exit(interrupt.exit_code)
+    except ModernirError as error:
+        _fail(error)
+    except BrokenPipeError:  # who reads the results has seen enough
+        _drop_output()
+        sys.exit(1)
     except (OSError, sqlite3.Error) as error:
-        if not _out_of_space(error):
+        failure = explain(error)
+        if failure is None:
             raise
-        sys.stderr.write(
-            "error: no space left on the disk; what was finished is kept: free some and run the same command again\n"
-        )
-        sys.exit(2)
+        _drop_output()
+        _fail(failure)
+
+
+def _drop_output() -> None:
+    """Forget results that could not be written, or Python would try once more when it ends."""
+    sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - open until the end
+
+
+def _fail(error: ModernirError) -> NoReturn:
+    sys.stderr.write(f"error: {error}\n")
+    sys.exit(error.exit_code)

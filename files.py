@@ -106,6 +106,11 @@ def replace_folder(source: Path, target: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
     if target.exists():
         target.rename(aside)
-    source.rename(target)
+    try:
+        source.rename(target)
+    except BaseException:
+        if aside.exists() and not target.exists():
+            aside.rename(target)
+        raise
     sync_folder(target.parent)
     shutil.rmtree(aside, ignore_errors=True)

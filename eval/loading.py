@@ -16,7 +16,7 @@ from ..errors import InputError
 from ..files import file_checksum
 from ..retrieval.readers.beir import BeirFolder, Qrels
 from ..retrieval.readers.documents import corpus_file
-from ..retrieval.readers.rows import numbered_lines
+from ..retrieval.readers.lines import numbered_lines
 from .benchmarks import BENCHMARKS, Entry
 from .download import cache_folder, download_archive
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..files import read_json, write_json, write_text
-from ..retrieval.readers.rows import numbered_lines
+from ..retrieval.readers.lines import numbered_lines
 from .evaluate import Report
 from .loading import Benchmark
 from .measures import PerQuery

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..files import atomic_write
-from ..retrieval.readers.rows import numbered_lines
+from ..retrieval.readers.lines import numbered_lines
 
 Run = dict[str, dict[str, float]]
 """Results: query id to document id to score."""

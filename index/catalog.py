@@ -226,8 +226,7 @@ class Catalog:
 
     def put_document(self, key: int, document: Document) -> None:
         """Name a new document; its id must be free."""
-        metadata = json.dumps(dict(document.metadata), ensure_ascii=False, default=str)
-        row = (key, document.id, document.title, document.text, metadata)
+        row = (key, document.id, document.title, document.text, document.metadata_json())
         self.writer.execute("INSERT INTO documents VALUES (?, ?, ?, ?, ?)", row)
 
     def bury(self, identifier: str) -> bool:

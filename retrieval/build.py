@@ -5,7 +5,8 @@ A finished index is never touched unless `overwrite` says so, and then only when
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
+from contextlib import closing
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy as np
 from ..encoders.dense import DenseEncoder
 from ..errors import InputError
 from ..files import file_checksum, replace_folder
+from ..index.catalog import Catalog
 from ..index.documents import Document
 from ..index.index import Index
 from ..progress import progress
@@ -22,6 +24,7 @@ from .retriever import Retriever, check_encoder, describe
 
 COMMIT_DOCUMENTS = 65536
 COMMIT_SECONDS = 60.0
+CHECK_DOCUMENTS = 500
 
 
 def build_index(
@@ -59,10 +62,13 @@ def build_index(
     if reuse and is_finished(path):
         return _reused(path, encoder, origin)
     check_target(path, overwrite)
-    target = path.with_name(f"{path.name}.rebuild") if overwrite and path.exists() else path
-    _build(source, origin, encoder, target, options, empty, quiet)
-    if target != path:
-        replace_folder(target, path)
+    place = path.resolve()
+    fresh = place.with_name(f"{place.name}.rebuild")
+    if is_finished(path) or (overwrite and fresh.exists()):  # it stays when a crash comes between the two renames
+        _build(source, origin, encoder, fresh, options, empty, quiet)
+        replace_folder(fresh, place)
+        return Retriever.open(place, encoder)
+    _build(source, origin, encoder, path, options, empty, quiet)
     return Retriever.open(path, encoder)
 
 
@@ -98,8 +104,8 @@ def is_finished(path: Path) -> bool:
         if path.is_file() or (path.is_dir() and any(not file.name.startswith(".") for file in path.iterdir())):
             raise InputError(f"{path}: not empty and no index; choose another folder for it")
         return False
-    with Index.open(path) as index:
-        return index.setting("build") is None
+    with closing(Catalog(path)) as catalog:  # without the segments: a damaged index may be replaced
+        return catalog.setting("build") is None
 
 
 def _reused(path: Path, encoder: DenseEncoder, origin: dict[str, str | None]) -> Retriever:
@@ -145,7 +151,7 @@ def _build(
                 raise KeyboardInterrupt(kept) from interrupt
             finally:
                 build.commit()
-        index.set(build=None)
+        index.set(build=None, source=origin)  # its end may have been mended since the build began
 
 
 def _open_or_create(path: Path, encoder: DenseEncoder, origin: dict[str, str | None]) -> Index:
@@ -160,11 +166,15 @@ def _open_or_create(path: Path, encoder: DenseEncoder, origin: dict[str, str | N
             raise InputError(f"{path}: holds the unfinished index of {found}; finish it or choose another folder")
         if _recorded_precision(index) != encoder.precision:
             raise InputError(f"{path}: was begun with --precision {_recorded_precision(index)}; go on with the same")
-        index.set(source=origin)  # the rest of the corpus may have been mended since
     except BaseException:
         index.close()
         raise
     return index
+
+
+def _same(one: Document, other: Document) -> bool:
+    texts = (one.title, one.text) == (other.title, other.text)
+    return texts and one.metadata_json() == other.metadata_json()
 
 
 class _Build:
@@ -188,26 +198,30 @@ class _Build:
         """Whether enough documents or time have gathered for a commit."""
         return self.waiting >= COMMIT_DOCUMENTS or time.monotonic() - self._last_commit >= COMMIT_SECONDS
 
-    def fresh(self, documents: Iterable[tuple[Document, str]]) -> Iterator[Document]:
+    def fresh(self, documents: Iterator[tuple[Document, str]]) -> Iterator[Document]:
         """Pass over what an interrupted run committed, making sure that the corpus is the same, and yield the rest.
 
         Raises:
             InputError: An id comes twice, or the corpus changed.
         """
-        skip = self.done
-        for number, (document, where) in enumerate(documents):
-            known = self.index.holds(document.id)
-            if number < skip:
-                if not known:
-                    raise InputError(
-                        f"{where}: document {document.id!r} was not there in the interrupted run: the corpus changed; "
-                        f"remove {self.index.path} to start over"
-                    )
-                continue
-            if known or document.id in self._uncommitted:
+        self._check_committed(islice(documents, self.done))
+        for document, where in documents:
+            if self.index.holds(document.id) or document.id in self._uncommitted:
                 raise InputError(f"{where}: document id {document.id!r} comes twice; ids must be unique")
             self._uncommitted.add(document.id)
             yield document
+
+    def _check_committed(self, documents: Iterable[tuple[Document, str]]) -> None:
+        cure = f"the corpus changed; remove {self.index.path} to start over"
+        count = 0
+        for block in blocks(documents, CHECK_DOCUMENTS):
+            count += len(block)
+            kept = self.index.documents([document.id for document, _ in block])
+            for document, where in block:
+                if document.id not in kept or not _same(document, kept[document.id]):
+                    raise InputError(f"{where}: document {document.id!r} was not so in the interrupted run: {cure}")
+        if count < self.done:
+            raise InputError(f"{count:,} documents are left of the {self.done:,} of the interrupted run: {cure}")
 
     def add(self, documents: Sequence[Document], vectors: np.ndarray) -> None:
         """Take encoded documents; they are durable after the next commit."""

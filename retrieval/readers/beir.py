@@ -7,8 +7,8 @@ from pathlib import Path
 from ...errors import InputError
 from ...index.documents import Document
 from .documents import CORPUS_FILES, Empty, corpus_file, read_documents
+from .lines import numbered_lines
 from .queries import read_queries
-from .rows import numbered_lines
 
 QUERY_FILES = ("queries.jsonl", "queries.jsonl.gz", "queries.jsonl.zst")
 QRELS_ENDINGS = (".tsv", ".tsv.gz", ".tsv.zst")
@@ -76,8 +76,9 @@ def read_qrels(path: Path) -> Qrels:
             parts = line.split()
         if not any(parts) or (number == 1 and parts[-1].lower() == "score"):
             continue
-        if len(parts) not in (3, 4):
-            raise InputError(f"{path}:{number}: expected query-id, corpus-id and score, found {len(parts)} columns")
+        if len(parts) not in (3, 4) or not all(parts):
+            columns = len([part for part in parts if part])
+            raise InputError(f"{path}:{number}: expected query-id, corpus-id and score, found {columns} columns")
         query, document, grade = parts[0], parts[-2], parts[-1]
         try:
             qrels.setdefault(query, {})[document] = int(grade)

@@ -6,7 +6,8 @@ from typing import TextIO
 
 from ...errors import InputError
 from .documents import ID_NAMES, found, take
-from .rows import COMPRESSED, FORMATS, numbered_lines, read_rows
+from .lines import COMPRESSED, numbered_lines
+from .rows import FORMATS, read_rows
 
 QUERY_TEXT_NAMES = ("text", "query", "question")
 
@@ -19,8 +20,8 @@ def read_queries(path: Path) -> Iterator[tuple[str, str]]:
     Raises:
         InputError: The file is missing, a record has no text, or an id comes twice.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
+    if path.is_dir() or not path.exists():  # a pipe is as good as a file
+        raise InputError(f"{path}: {'a folder, where a file was expected' if path.is_dir() else 'no such file'}")
     endings = [ending for ending in path.suffixes if ending not in COMPRESSED]
     if not endings or endings[-1] not in FORMATS:
         yield from plain_queries(line for _, line in numbered_lines(path))
@@ -46,7 +47,7 @@ def plain_queries(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
         yield str(number), text
 
 
-def gather_queries(query: str | None, file: Path | None, stdin: TextIO) -> list[tuple[str, str]]:
+def gather_queries(query: str | None, file: Path | None, stdin: TextIO | None) -> list[tuple[str, str]]:
     """Return (id, text) of what the user asks: the query, or those of a file, or those on standard input.
 
     Raises:
@@ -54,14 +55,22 @@ def gather_queries(query: str | None, file: Path | None, stdin: TextIO) -> list[
     """
     if query is not None and file is not None:
         raise InputError("give a query or --queries FILE, not both")
-    if query is not None:
-        asked = list(plain_queries([query]))
-    elif file is not None and str(file) != "-":
-        asked = list(read_queries(file))
-    elif file is None and stdin.isatty():
+    if query is None and file is None and (stdin is None or stdin.isatty()):
         raise InputError('no query; give one: modernir search "…" --index DIR, or --queries FILE')
-    else:
-        asked = list(plain_queries(stdin))
+    try:
+        asked = list(_given(query, file, stdin))
+        for _, text in asked:
+            text.encode()  # a shell passes bytes that are no text on as half characters
+    except (UnicodeDecodeError, UnicodeEncodeError) as error:
+        raise InputError(f"{file or 'the query'}: not UTF-8 ({error.reason})") from error
     if not asked:
         raise InputError(f"no query in {file or 'the input'}; every line is blank")
     return asked
+
+
+def _given(query: str | None, file: Path | None, stdin: TextIO | None) -> Iterator[tuple[str, str]]:
+    if query is not None:
+        return plain_queries([query])
+    if file is not None and str(file) != "-":
+        return read_queries(file)
+    return plain_queries(stdin or ())

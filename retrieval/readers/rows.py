@@ -5,16 +5,15 @@ The formats are a table; a format is a function from a path to rows. What the fi
 """
 
 import csv
-import gzip
-import io
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from ...errors import InputError
+from .lines import COMPRESSED, numbered_lines
 
 csv.field_size_limit(1 << 30)
 
@@ -45,50 +44,6 @@ class RowOptions:
     config: str | None = None
 
 
-def open_text(path: Path) -> TextIO:
-    """Open a UTF-8 text file, plain or compressed (.gz, .zst), for reading.
-
-    Raises:
-        InputError: There is no such file.
-    """
-    try:
-        if path.suffix == ".gz":
-            return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
-        if path.suffix == ".zst":
-            import zstandard
-
-            stream = zstandard.ZstdDecompressor(max_window_size=1 << 31).stream_reader(path.open("rb"), closefd=True)
-            return io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
-        return path.open(encoding="utf-8-sig", newline="")
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file") from error
-    except IsADirectoryError as error:
-        raise InputError(f"{path}: a folder, where a file was expected") from error
-
-
-def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield (line number from 1, line) of a text file, decoding and decompressing as it goes.
-
-    Raises:
-        InputError: The file is missing, not UTF-8 or a damaged archive.
-    """
-    number = 0
-    try:
-        with open_text(path) as stream:
-            for number, line in enumerate(stream, 1):
-                yield number, line
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}:{number + 1}: not UTF-8 ({error.reason} at byte {error.start})") from error
-    except (EOFError, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise
-        raise InputError(f"{path}:{number + 1}: damaged or cut compressed file ({error})") from error
-    except Exception as error:
-        if type(error).__name__ == "ZstdError":
-            raise InputError(f"{path}:{number + 1}: damaged or cut compressed file ({error})") from error
-        raise
-
-
 def read_jsonl(path: Path, options: RowOptions) -> Iterator[Row]:
     """Yield one row a line of a JSON Lines file; blank lines are passed over."""
     for number, line in numbered_lines(path):
@@ -97,7 +52,11 @@ def read_jsonl(path: Path, options: RowOptions) -> Iterator[Row]:
         where = f"{path}:{number}"
         try:
             fields = json.loads(line)
-        except ValueError as error:
+            if "\\u" in line:  # the only way to write half a character
+                json.dumps(fields, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            raise InputError(f"{where}: holds half of a surrogate pair, which is no character") from error
+        except (ValueError, RecursionError) as error:
             raise InputError(f"{where}: not a line of JSON ({error})") from error
         if not isinstance(fields, dict):
             raise InputError(f"{where}: expected a JSON object {{…}}, found {type(fields).__name__}")
@@ -147,7 +106,7 @@ def read_parquet(path: Path, options: RowOptions) -> Iterator[Row]:
                     yield Row(fields, f"{path}: row {number}")
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
-    except pyarrow.ArrowInvalid as error:
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not a readable Parquet file ({error})") from error
 
 
@@ -174,8 +133,13 @@ def read_dataset(name: str, options: RowOptions) -> Iterator[Row]:
             found = f"no split {options.split!r}" if options.split else "several splits"
             raise InputError(f"{name}: {found}; name one of {', '.join(splits)} with --split")
         loaded = loaded[split]
-    for number, fields in enumerate(loaded, 1):
-        yield Row(dict(fields), f"{name}: row {number}")
+    number = 0
+    try:
+        for number, fields in enumerate(loaded, 1):
+            yield Row(dict(fields), f"{name}: row {number}")
+    except Exception as error:  # as above
+        reason = str(error).strip().split("\n")[0]
+        raise InputError(f"{name}: cannot be read after row {number} ({reason})") from error
 
 
 FORMATS: dict[str, Callable[[Path, RowOptions], Iterator[Row]]] = {
@@ -186,7 +150,6 @@ FORMATS: dict[str, Callable[[Path, RowOptions], Iterator[Row]]] = {
     ".tsv": read_tsv,
     ".parquet": read_parquet,
 }
-COMPRESSED = (".gz", ".zst")
 
 
 def read_rows(source: str | Path, options: RowOptions | None = None) -> Iterator[Row]:

@@ -1,0 +1,182 @@
+"""What all tests share: no network, a tiny random encoder, a tiny collection, the command line as a process."""
+
+import json
+import os
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+CORPUS = {
+    "d1": ("Apples", "Red apples grow on old trees in the garden."),
+    "d2": ("Pears", "Green pears are sweet and soft in autumn."),
+    "d3": ("Plums", "Blue plums are dried in the sun and kept for winter."),
+    "d4": ("Lemons", "Yellow lemons are sour; sailors ate them against scurvy."),
+    "d5": ("", "Bread is baked from flour, water, salt and yeast."),
+    "d6": ("Ships", "A ship with three masts crosses the sea in forty days."),
+}
+QUERIES = {"q1": "red apples in the garden", "q2": "sour lemons against scurvy", "q3": "a ship crosses the sea"}
+QRELS = {"q1": {"d1": 1}, "q2": {"d4": 2, "d2": 0}, "q3": {"d6": 1}}
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    data = Path(__file__).resolve().parents[2] / "shared" / "data"
+    if not data.is_dir():
+        pytest.skip("no real collections beside this checkout")
+    return data
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a BERT of random weights, saved by sentence-transformers itself."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
+    from tokenizers import BertWordPieceTokenizer
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
+    folder = tmp_path_factory.mktemp("tiny-model")
+    pieces = BertWordPieceTokenizer()
+    pieces.train_from_iterator([f"{title} {text}" for title, text in CORPUS.values()], vocab_size=300)
+    pieces.save(str(folder / "pieces.json"))
+    tokenizer = BertTokenizerFast(tokenizer_file=str(folder / "pieces.json"), model_max_length=64)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=pieces.get_vocab_size(),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=64,
+    )
+    BertModel(config).save_pretrained(folder / "network")
+    tokenizer.save_pretrained(folder / "network")
+    transformer = Transformer(str(folder / "network"), max_seq_length=64)
+    model = SentenceTransformer(modules=[transformer, Pooling(32, "mean"), Normalize()], device="cpu")
+    model.save(str(folder / "model"))
+    return folder / "model"
+
+
+@pytest.fixture(scope="session")
+def other_tiny_model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the tiny model with its weights negated, as another state of training would be: another fingerprint."""
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    folder = tmp_path_factory.mktemp("other-model") / "other"
+    shutil.copytree(tiny_model, folder)
+    weights = next(folder.rglob("*.safetensors"))
+    save_file({name: -tensor for name, tensor in load_file(weights).items()}, weights, metadata={"format": "pt"})
+    return folder
+
+
+@pytest.fixture
+def tiny_beir(tmp_path: Path) -> Path:
+    folder = tmp_path / "fruit"
+    (folder / "qrels").mkdir(parents=True)
+    corpus = [{"_id": key, "title": title, "text": text} for key, (title, text) in CORPUS.items()]
+    queries = [{"_id": key, "text": text} for key, text in QUERIES.items()]
+    write_jsonl(folder / "corpus.jsonl", corpus)
+    write_jsonl(folder / "queries.jsonl", queries)
+    rows = [f"{query}\t{doc}\t{grade}\n" for query, docs in QRELS.items() for doc, grade in docs.items()]
+    (folder / "qrels/test.tsv").write_text("query-id\tcorpus-id\tscore\n" + "".join(rows))
+    return folder
+
+
+def write_jsonl(path: Path, rows: Sequence[dict]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def jsonl() -> Callable[[Path, Sequence[dict]], Path]:
+    return write_jsonl
+
+
+class HashEncoder:
+    """Stands in for an encoder: a text's vector is drawn from a generator seeded with the text; counts what it saw."""
+
+    def __init__(self, name: str = "hash", dim: int = 8, block_size: int = 10) -> None:
+        self.name = name
+        self.dim = dim
+        self.block_size = block_size
+        self.similarity = "cosine"
+        self.precision = "fp32"
+        self.max_length = 64
+        self.query_prompt = self.document_prompt = ""
+        self.fingerprint = f"{zlib.crc32(name.encode()):032x}"
+        self.seen: list[str] = []
+        self.fail_after: int | None = None
+        self.failure: BaseException = KeyboardInterrupt()
+
+    def encode_documents(self, texts: Sequence[str]) -> np.ndarray:
+        if self.fail_after is not None and len(self.seen) + len(texts) > self.fail_after:
+            raise self.failure
+        self.seen += texts
+        return self.encode_queries(texts)
+
+    def encode_queries(self, texts: Sequence[str]) -> np.ndarray:
+        rows = [np.random.default_rng(zlib.crc32(text.encode())).standard_normal(self.dim) for text in texts]
+        return np.asarray(rows, np.float32).reshape(len(texts), self.dim)
+
+
+@pytest.fixture
+def hash_encoder() -> type[HashEncoder]:
+    return HashEncoder
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {"HF_HUB_OFFLINE": "1", "COLUMNS": "200", "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture(scope="session")
+def run_cli() -> Callable[..., SimpleNamespace]:
+    """Run `python -m modernir` in a process of its own; returns code, stdout and stderr."""
+
+    def run(
+        *args: object, stdin: str | bytes = "", prelude: str | None = None, cwd: Path | None = None
+    ) -> SimpleNamespace:
+        command = ["-m", "modernir"]
+        if prelude is not None:  # code that runs first in the process, to bend what it stands on
+            command = ["-c", f"{prelude}\nfrom modernir.cli import main\nmain()"]
+        given = stdin.encode() if isinstance(stdin, str) else stdin
+        arguments = [argument if isinstance(argument, bytes) else str(argument) for argument in args]
+        done = subprocess.run(
+            [sys.executable, *command, *arguments],
+            input=given,
+            capture_output=True,
+            env=environment(),
+            cwd=cwd,
+            timeout=120,
+            check=False,
+        )
+        return SimpleNamespace(code=done.returncode, stdout=done.stdout.decode(), stderr=done.stderr.decode())
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def start_python() -> Callable[..., subprocess.Popen[str]]:
+    """Start a Python program with arguments; its three streams are pipes."""
+
+    def start(program: str, *args: object) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-c", program, *map(str, args)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(),
+        )
+
+    return start
