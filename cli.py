@@ -3,6 +3,7 @@
 Results go to stdout, progress and messages to stderr. Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted.
 """
 
+import gc
 import json
 import os
 import sqlite3
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from .retrieval.readers.rows import RowOptions
 
 
-class Interrupted(ModernirError):
+class InterruptError(ModernirError):
     """Ctrl-C, with what is kept; the exit code is the shell's for it."""
 
     exit_code = 130
@@ -32,12 +33,12 @@ class CommandGroup(typer.core.TyperGroup):
         """Run the chosen command.
 
         Raises:
-            Interrupted: In place of KeyboardInterrupt.
+            InterruptError: In place of KeyboardInterrupt.
         """
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as interrupt:
-            raise Interrupted(str(interrupt)) from interrupt
+            raise InterruptError(str(interrupt)) from interrupt
 
 
 app = typer.Typer(
@@ -186,15 +187,21 @@ def index_info(
 
 
 @index_app.command("verify")
-def index_verify(index: Annotated[Path, typer.Option("--index", "-i", help="Index folder.")]) -> None:
+def index_verify(
+    index: Annotated[Path, typer.Option("--index", "-i", help="Index folder.")],
+    as_json: AsJson = False,
+) -> None:
     """Read every file of an index again and compare checksums and counts with the catalog."""
     from .index.index import Index
 
     with Index.open(index) as opened:
-        faults = opened.verify()
-        if faults:
-            raise ModernirError("; ".join(faults))
-        sys.stdout.write(f"{index}: {len(opened):,} documents, sound\n")
+        faults, documents = opened.verify(), len(opened)
+    if as_json:
+        _print_json({"path": str(index), "documents": documents, "faults": faults})
+    if faults:
+        raise ModernirError("; ".join(faults))
+    if not as_json:
+        sys.stdout.write(f"{index}: {documents:,} documents, sound\n")
 
 
 def _print_index(info: dict[str, Any], as_json: bool) -> None:
@@ -214,7 +221,7 @@ def search(
     index: Annotated[Path, typer.Option("--index", "-i", help="Index folder.")] = Path("index"),
     k: Annotated[int, typer.Option("-k", min=1, help="Documents a query.")] = 10,
     queries: Annotated[
-        Path | None, typer.Option("--queries", "-q", help="File of queries: one a line, or JSONL; - is stdin.")
+        Path | None, typer.Option("--queries", "-q", help="One a line, or by its ending JSONL, TSV, CSV; - is stdin.")
     ] = None,
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="Encoder; by default the one that built the index.")
@@ -328,7 +335,8 @@ def main() -> None:
             app()
         finally:
             sys.stdout.flush()  # here, where what cannot be written has a message
-    except Interrupted as interrupt:
+            gc.freeze()  # spares Python the half second in which it looks for cycles in torch when it ends
+    except InterruptError as interrupt:
         sys.stderr.write(f"interrupted{f': {interrupt}' if str(interrupt) else ''}\n")
         sys.exit(interrupt.exit_code)
     except ModernirError as error:

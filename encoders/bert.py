@@ -111,7 +111,9 @@ class BertNetwork:
         eps = float(config.get("layer_norm_eps", 1e-12))
 
         def get(name: str) -> torch.Tensor:
-            tensor = weights.get(name, weights.get(f"bert.{name}"))
+            older = name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")
+            spellings = [f"{prefix}{spelling}" for spelling in (name, older) for prefix in ("", "bert.")]
+            tensor = next((weights[spelling] for spelling in spellings if spelling in weights), None)
             if tensor is None:
                 raise InputError(f"the weights lack the tensor {name!r}; the checkpoint is incomplete")
             return tensor.to(device)
@@ -135,16 +137,17 @@ class BertNetwork:
             )
 
         self.dtype = dtype
-        # Tables stay as they are stored, mapped from the file: a query reads a few rows of them.
+        # The table stays as it is stored, mapped from the file: a query reads a few rows of it.
         self.words = get("embeddings.word_embeddings.weight")
-        self.places = get("embeddings.position_embeddings.weight") + get("embeddings.token_type_embeddings.weight")[0]
+        positions, segments = (get(f"embeddings.{kind}_embeddings.weight") for kind in ("position", "token_type"))
+        self.places = positions.float() + segments[0].float()
         self.norm = norm("embeddings.LayerNorm")
         self.layers = [layer(f"encoder.layer.{number}") for number in range(int(config["num_hidden_layers"]))]
         self.width = self.words.shape[1]
 
     def __call__(self, stream: Stream) -> torch.Tensor:
         """Return the last hidden states, (tokens, width) in the network's dtype."""
-        x = self.norm((self.words[stream.ids] + self.places[stream.positions]).to(self.dtype))
+        x = self.norm((self.words[stream.ids].float() + self.places[stream.positions]).to(self.dtype))
         mask = None if bool(stream.valid.all()) else stream.valid[:, None, None, :]
         for layer in self.layers:
             x = layer.attention_norm(x + layer.attention_out(self._attend(layer.qkv(x), stream, mask)))

@@ -14,11 +14,13 @@ import xxhash
 
 from ..errors import InputError
 from ..files import file_checksum, read_json
-from .bundled import bundled_folder
+from .bundled import BUNDLED, bundled_folder
 
-HUB_FILES = ["*.json", "*.txt", "*.safetensors", "*.model", "*.jinja"]
-QUERY_PROMPTS = ("query",)
-DOCUMENT_PROMPTS = ("document", "passage", "corpus")
+HUB_FILES = ["*.json", "*.txt", "*.safetensors", "*.model", "*.jinja", "*.py"]
+OWN_MODULES = "sentence_transformers."
+VOLATILE = {"_name_or_path", "name_or_path", "transformers_version", "torch_dtype", "dtype", "architectures", "backend"}
+VOLATILE |= {"is_local", "local_files_only"}
+"""Keys of config files that change with the place or the library that wrote them."""
 
 
 @dataclass(frozen=True)
@@ -29,19 +31,22 @@ class Checkpoint:
         name: As the user gave it.
         folder: Where its files are.
         config: The network's `config.json`.
-        modules: (class name, sub-folder) of each module of `modules.json`; empty for a bare network.
+        modules: (class, sub-folder) of each module of `modules.json`; empty for a bare network. The class is a bare
+            name where it is sentence-transformers' own, else it is the whole path.
+        kind: What sentence-transformers says it saved: "SentenceTransformer", "MultiVectorEncoder" and so on.
         prompts: Prompt name to text put before each input.
-        default_prompt: Name of the prompt for inputs of neither kind, or None.
         similarity: "cosine" or "dot".
+        truncate_dim: Length that embeddings are cut to, or None.
     """
 
     name: str
     folder: Path
     config: Mapping[str, Any]
     modules: tuple[tuple[str, Path], ...]
+    kind: str
     prompts: Mapping[str, str]
-    default_prompt: str | None
     similarity: str
+    truncate_dim: int | None
 
     @property
     def architecture(self) -> str:
@@ -57,7 +62,7 @@ class Checkpoint:
     def max_length(self) -> int:
         """Tokens kept of a text, special tokens included, as sentence-transformers resolves it."""
         named = self.reading.get("max_seq_length")
-        tokenizer = read_optional(self.network_folder / "tokenizer_config.json").get("model_max_length")
+        tokenizer = self.tokenizer_config.get("model_max_length")
         positions = self.config.get("max_position_embeddings")
         limits = [int(limit) for limit in (named or tokenizer, positions) if limit]
         return min(limits, default=512)
@@ -71,32 +76,40 @@ class Checkpoint:
         """The folder of the network's weights and tokenizer."""
         return self.modules[0][1] if self.modules else self.folder
 
-    def prompt(self, names: tuple[str, ...]) -> str:
-        """Return the text of the first prompt called one of `names`, or of the default prompt, or nothing."""
-        name = next((name for name in names if name in self.prompts), self.default_prompt)
-        return self.prompts.get(name, "") if name else ""
+    def prompt(self, task: str) -> str:
+        """Return the text put before a "query" or a "document"; sentence-transformers goes by these two names."""
+        return self.prompts.get(task, "")
+
+    @property
+    def tokenizer_config(self) -> Mapping[str, Any]:
+        """What transformers keeps beside the tokenizer, or nothing."""
+        return read_optional(self.network_folder / "tokenizer_config.json")
 
     def fingerprint(self) -> str:
         """Return 32 hexadecimal digits that change when the weights, the tokenizer or the settings do.
 
-        XXH3-128 over the checksums of the weight, tokenizer and module files and over the settings above.
-        The folder's place, README and library versions do not count.
+        XXH3-128 over the weights, the vocabulary and the configuration of network, tokenizer and modules. The folder's
+        place, README and the versions of the libraries that wrote it do not count.
         """
         digest = xxhash.xxh3_128()
-        modules = [folder / "config.json" for name, folder in self.modules if folder != self.network_folder]
         vocabularies = [self.network_folder / name for name in ("tokenizer.json", "vocab.txt", "tokenizer.model")]
-        weights = sorted(self.folder.rglob("*.safetensors"))
-        for file in [*weights, *vocabularies, *modules]:
-            if file.is_file():
-                digest.update(f"{file.relative_to(self.folder).as_posix()} {file_checksum(file)}\n".encode())
+        for file in [*sorted(self.folder.rglob("*.safetensors")), *filter(Path.is_file, vocabularies)]:
+            digest.update(f"{file.relative_to(self.folder).as_posix()} {file_checksum(file)}\n".encode())
         settings = {
-            "modules": [name for name, _ in self.modules],
+            "modules": [(name, _lasting(read_optional(folder / "config.json"))) for name, folder in self.modules],
+            "network": _lasting(self.config),
+            "tokenizer": _lasting(self.tokenizer_config),
+            "reading": self.reading,
             "prompts": {name: text for name, text in self.prompts.items() if text},
-            "lengths": [self.length_of(task) for task in ("query", "document")],
             "similarity": self.similarity,
+            "truncate_dim": self.truncate_dim,
         }
-        digest.update(json.dumps(settings, sort_keys=True).encode())
+        digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
         return digest.hexdigest()
+
+
+def _lasting(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in config.items() if name not in VOLATILE}
 
 
 def open_checkpoint(name_or_path: str | Path) -> Checkpoint:
@@ -108,21 +121,35 @@ def open_checkpoint(name_or_path: str | Path) -> Checkpoint:
     folder = find_folder(str(name_or_path))
     modules = _modules(folder)
     network = modules[0][1] if modules else folder
-    if not (network / "config.json").is_file() and not modules:
+    if not is_model_folder(folder):
         raise InputError(f"{folder}: not a model folder; expected modules.json (sentence-transformers) or config.json")
+    pickled = next((file for file in folder.rglob("pytorch_model*.bin") if _only_pickled(file.parent)), None)
+    if pickled is not None:
+        raise InputError(f"{pickled}: pickled weights are not loaded; save the model with save_pretrained first")
     if not any(folder.rglob("*.safetensors")):
-        found = "only pickled ones (.bin); convert them" if any(folder.rglob("*.bin")) else "none; save them"
-        raise InputError(f"{folder}: expected weights as .safetensors, found {found} with save_pretrained first")
+        raise InputError(f"{folder}: no weights there; expected .safetensors files")
     own = read_optional(folder / "config_sentence_transformers.json")
     return Checkpoint(
         name=str(name_or_path),
         folder=folder,
         config=read_optional(network / "config.json"),
         modules=tuple(modules),
+        kind=str(own.get("model_type") or "SentenceTransformer"),
         prompts={key: text or "" for key, text in (own.get("prompts") or {}).items()},
-        default_prompt=own.get("default_prompt_name"),
-        similarity="dot" if str(own.get("similarity_fn_name") or "cosine").startswith("dot") else "cosine",
+        similarity=_similarity(str(own.get("similarity_fn_name") or "cosine"), str(name_or_path)),
+        truncate_dim=own.get("truncate_dim"),
     )
+
+
+def _only_pickled(folder: Path) -> bool:
+    return not any(folder.glob("*.safetensors"))
+
+
+def _similarity(name: str, model: str) -> str:
+    known = {"cosine": "cosine", "dot": "dot", "dot_product": "dot", "maxsim": "dot"}
+    if name.lower() not in known:
+        raise InputError(f"{model}: compares embeddings by {name}; an index here does so by cosine or dot product")
+    return known[name.lower()]
 
 
 def _modules(folder: Path) -> list[tuple[str, Path]]:
@@ -132,8 +159,15 @@ def _modules(folder: Path) -> list[tuple[str, Path]]:
         place = Path(entry.get("path", ""))
         if place.is_absolute() or ".." in place.parts:
             raise InputError(f"{file}: the module path {entry['path']!r} leaves the folder")
-        modules.append((str(entry["type"]).rsplit(".", 1)[-1], folder / place))
+        kind = str(entry["type"])
+        name = kind.rsplit(".", 1)[-1] if kind.startswith(OWN_MODULES) else kind
+        modules.append((name, folder / place))
     return modules
+
+
+def is_model_folder(path: Path) -> bool:
+    """Say whether a folder looks like a checkpoint."""
+    return any((path / mark).is_file() for mark in ("modules.json", "config.json"))
 
 
 def find_folder(name: str) -> Path:
@@ -145,7 +179,7 @@ def find_folder(name: str) -> Path:
         InputError: There is neither such a folder nor such a model on the hub.
     """
     path = Path(name).expanduser()
-    if path.is_dir():
+    if path.is_dir() and (is_model_folder(path) or name not in BUNDLED):
         return path
     if path.is_file():
         raise InputError(f"{name}: a file, where a model folder or a hub name was expected")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .checkpoint import DOCUMENT_PROMPTS, QUERY_PROMPTS, Checkpoint
+from .checkpoint import Checkpoint
 
 
 class DenseEncoder(ABC):
@@ -29,8 +29,8 @@ class DenseEncoder(ABC):
         self.similarity = checkpoint.similarity
         self.device = device
         self.precision = precision
-        self.query_prompt = checkpoint.prompt(QUERY_PROMPTS)
-        self.document_prompt = checkpoint.prompt(DOCUMENT_PROMPTS)
+        self.query_prompt = checkpoint.prompt("query")
+        self.document_prompt = checkpoint.prompt("document")
         self._checkpoint = checkpoint
         self._fingerprint: str | None = None
 

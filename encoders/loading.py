@@ -11,8 +11,7 @@ from .dense import DenseEncoder
 if TYPE_CHECKING:
     import torch
 
-DENSE_MODULES = {"Transformer", "Pooling", "Dense", "Normalize", "LayerNorm", "Dropout", "WeightedLayerPooling"}
-MULTI_VECTOR_MODULES = {"MultiVectorMask", "HierarchicalTokenPooling", "ColBERT"}
+MULTI_VECTOR_KINDS = ("MultiVectorEncoder", "ColBERT")
 
 
 def load_encoder(
@@ -60,6 +59,6 @@ def _first_that_loads(
 
 
 def _refuse_multi_vector(checkpoint: Checkpoint) -> None:
-    names = {name for name, _ in checkpoint.modules}
-    if names & MULTI_VECTOR_MODULES or (names and "Pooling" not in names and "Dense" in names):
+    pylate = any(name.startswith("pylate.") for name, _ in checkpoint.modules)
+    if pylate or checkpoint.kind in MULTI_VECTOR_KINDS:
         raise InputError(f"{checkpoint.name}: a multi-vector (ColBERT) checkpoint, where a dense one was expected")

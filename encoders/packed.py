@@ -13,6 +13,7 @@ from safetensors import safe_open
 from tokenizers import Tokenizer
 
 from ..errors import InputError
+from ..files import read_json
 from . import bert
 from .batching import token_budget_batches
 from .checkpoint import Checkpoint, read_optional
@@ -28,6 +29,19 @@ DENSE_ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "torch.nn.modules.linear.Identity": lambda x: x,
     "torch.nn.modules.activation.Tanh": torch.tanh,
 }
+DENSE_SHAPE = ("in_features", "out_features", "bias", "activation_function")
+PLAIN: dict[str, tuple[object, ...]] = {
+    "module_input_name": ("sentence_embedding",),
+    "module_output_name": ("sentence_embedding", None),
+    "use_residual": (False,),
+}
+"""The other settings of the modules after pooling, and their values that run here."""
+TOKENIZER_OVERRIDES: dict[str, tuple[str, object]] = {
+    "do_lower_case": ("lowercase", True),
+    "strip_accents": ("strip_accents", None),
+    "tokenize_chinese_chars": ("handle_chinese_chars", True),
+}
+"""Keys of `tokenizer_config.json`, with their defaults, that transformers puts over fields of `tokenizer.json`."""
 
 
 @dataclass(frozen=True)
@@ -73,10 +87,20 @@ def load_packed(checkpoint: Checkpoint, device: torch.device, precision: str) ->
     """Return an encoder on our own network, or None where the checkpoint holds something that it does not cover."""
     if not bert.is_supported(checkpoint.config) or not (checkpoint.network_folder / "tokenizer.json").is_file():
         return None
-    if any(checkpoint.reading.get(name) for name in NOT_READ_HERE):
+    if any(checkpoint.reading.get(name) for name in NOT_READ_HERE) or not _tokenizes_as_saved(checkpoint):
         return None
     head = read_head(checkpoint, device)
     return PackedEncoder(checkpoint, head, device, precision) if head else None
+
+
+def _tokenizes_as_saved(checkpoint: Checkpoint) -> bool:
+    config = checkpoint.tokenizer_config
+    normalizer = read_json(checkpoint.network_folder / "tokenizer.json").get("normalizer") or {}
+    overridden = any(
+        field in normalizer and normalizer[field] != config.get(key, default)
+        for key, (field, default) in TOKENIZER_OVERRIDES.items()
+    )
+    return not overridden and config.get("truncation_side", "right") == "right"
 
 
 def read_head(checkpoint: Checkpoint, device: torch.device) -> Head | None:
@@ -93,14 +117,20 @@ def read_head(checkpoint: Checkpoint, device: torch.device) -> Head | None:
     steps: list[Callable[[torch.Tensor], torch.Tensor]] = []
     dim = None
     for name, folder in checkpoint.modules[2:]:
+        config = read_optional(folder / "config.json")
+        activation = DENSE_ACTIVATIONS.get(str(config.get("activation_function")))
+        if not all(key in DENSE_SHAPE or value in PLAIN.get(key, ()) for key, value in config.items()):
+            return None
         if name == "Normalize":
             steps.append(_normalize)
-            continue
-        config = read_optional(folder / "config.json")
-        if name != "Dense" or config.get("activation_function") not in DENSE_ACTIVATIONS:
+        elif name == "Dense" and activation:
+            steps.append(_dense_step(folder, activation, device))
+            dim = int(config["out_features"])
+        else:
             return None
-        steps.append(_dense_step(folder, DENSE_ACTIVATIONS[config["activation_function"]], device))
-        dim = int(config["out_features"])
+    if checkpoint.truncate_dim:
+        steps.append(lambda x: x[:, : checkpoint.truncate_dim])
+        dim = int(checkpoint.truncate_dim)
     return Head(mode, tuple(steps), dim) if mode else None
 
 
@@ -112,7 +142,9 @@ def _dense_step(
     folder: Path, activation: Callable[[torch.Tensor], torch.Tensor], device: torch.device
 ) -> Callable[[torch.Tensor], torch.Tensor]:
     weights = load_weights(folder)
-    weight, bias = weights["linear.weight"], weights.get("linear.bias")
+    weight, bias = weights.get("linear.weight"), weights.get("linear.bias")
+    if weight is None:
+        raise InputError(f"{folder}: expected the tensor 'linear.weight' in a .safetensors file there")
     weight = weight.to(device).float()
     bias = None if bias is None else bias.to(device).float()
     return lambda x: activation(torch.nn.functional.linear(x, weight, bias))

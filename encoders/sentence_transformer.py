@@ -4,6 +4,7 @@ The way for every architecture that this package has no network of its own for.
 """
 
 import logging
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,6 +18,7 @@ from .precision import torch_dtype
 
 TOKENS_PER_BATCH = {"cpu": 8192, "cuda": 65536}
 CHARACTERS_PER_TOKEN = 4
+LONGEST = 1 << 20
 
 
 class SentenceTransformerEncoder(DenseEncoder):
@@ -39,12 +41,14 @@ class SentenceTransformerEncoder(DenseEncoder):
                 trust_remote_code=trust_remote_code,
                 model_kwargs={"dtype": torch_dtype(precision), "use_safetensors": True},
             )
-        except (ValueError, OSError, KeyError, RuntimeError) as error:
+        except Exception as error:  # every parser and loader on the way raises its own
             reason = str(error).strip().split("\n")[0]
             raise InputError(f"{checkpoint.name}: sentence-transformers cannot load it ({reason})") from error
-        dim = self.model.get_embedding_dimension() or self.model.encode([""]).shape[1]
+        dim = self.model.encode([""]).shape[1]  # what the modules say of it need not be so
         length = self.model.max_seq_length or checkpoint.max_length
-        super().__init__(checkpoint, int(dim), int(length), str(device), precision)
+        # a bag of static embeddings reads texts of any length
+        length = int(length) if math.isfinite(length) else LONGEST
+        super().__init__(checkpoint, int(dim), length, str(device), precision)
 
     def _encode(self, texts: Sequence[str], prompt: str, task: str) -> np.ndarray:
         encode = self.model.encode_query if task == "query" else self.model.encode_document

@@ -45,13 +45,13 @@ def evaluate_beir(
         source_url: Address that holds the ZIP files, in place of BEIR's server.
         measures: Values or names, such as `nDCG@10`.
         depth: Number of results to search for.
-        index: Folder for the indexes, one a set; by default each lies beside its results.
+        index: Folder for the indexes, one a set; by default each lies beside its results. One of another encoder,
+            precision or state of the corpus is replaced.
         force: Encode and evaluate again what is already finished.
         on_message: Is told what is skipped and what begins.
 
     Raises:
-        InputError: A set is named twice or cannot be loaded, or its index belongs to another encoder, another state
-            of the corpus or another precision.
+        InputError: A set is named twice or cannot be loaded.
     """
     measures = parse_measures(measures)
     benchmarks = [load_benchmark(name, split, data, source_url) for name in datasets]
@@ -84,7 +84,8 @@ def _evaluate_one(
     from ..retrieval.build import build_index
 
     started = time.perf_counter()
-    with build_index(benchmark.folder.path, encoder, index, empty="keep", overwrite=force, reuse=not force) as built:
+    # the index is a part of the results: it goes with the encoder and the corpus that they are of
+    with build_index(benchmark.folder.path, encoder, index, empty="keep", overwrite=True, reuse=not force) as built:
         seconds = time.perf_counter() - started
         report = evaluate(built, benchmark, measures, depth)
     return replace(report, seconds={"index": round(seconds, 3), **report.seconds})

@@ -79,7 +79,8 @@ def load_benchmark(
     entry = BENCHMARKS.get(str(name)) or BENCHMARKS.get(folder.path.resolve().name)
     problem = _size_problem(folder, entry) if entry else None
     if entry and problem:
-        cure = "delete the folder to download it again" if data is None else "rename the folder if it is another set"
+        ours = folder.path.resolve().is_relative_to(cache_folder().resolve())
+        cure = "delete the folder to download it again" if ours else "rename the folder if it is another set"
         raise InputError(f"{folder.path}: not {entry.name} as published: {problem}; {cure}")
     split = _choose_split(folder, entry, split)
     qrels = folder.qrels(split)

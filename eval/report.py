@@ -28,7 +28,7 @@ def results_table(reports: Sequence[Report]) -> Table:
         for published in report.published:
             if published["measure"] in measures:
                 figures = _cells({published["measure"]: published["value"]}, measures)
-                table.add_row(f"  published: {published['system']}", "", *figures, style="dim")
+                table.add_row(f"  {published['system']} *", "", *figures, style="dim")
     if len(reports) > 1:
         shared = [name for name in measures if all(name in report.metrics for report in reports)]
         mean = {name: sum(report.metrics[name] for report in reports) / len(reports) for name in shared}
@@ -51,4 +51,4 @@ def _cells(values: dict[str, float], measures: Sequence[str]) -> list[str]:
 def _sources(reports: Sequence[Report], measures: Sequence[str]) -> str | None:
     shown = [figure for report in reports for figure in report.published if figure["measure"] in measures]
     sources = dict.fromkeys(f"{figure['system']}: {figure['source']}" for figure in shown)
-    return "\n".join(sources) or None
+    return "\n".join(["* published figures", *sources]) if sources else None

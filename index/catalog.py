@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,7 @@ class Catalog:
         self.path = folder / CATALOG_FILE
         if not self.path.is_file():
             raise InputError(f"{folder}: no index here (no {CATALOG_FILE}); make one with: modernir index corpus")
+        self._reading = RLock()
         self._reader = self._connect(writable)
         self._writer = self._connect(writable) if writable else None
         found = self.setting("format")
@@ -127,13 +129,17 @@ class Catalog:
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
-        """Read one state of the catalog throughout the block, whatever a writer commits meanwhile."""
-        self._reader.execute("BEGIN")
-        try:
-            self._reader.execute("SELECT 1 FROM settings LIMIT 1").fetchone()  # only a read fixes the snapshot
-            yield
-        finally:
-            self._reader.execute("COMMIT")
+        """Read one state of the catalog throughout the block, whatever a writer commits meanwhile.
+
+        One thread at a time; others wait for the block to end.
+        """
+        with self._reading:
+            self._reader.execute("BEGIN")
+            try:
+                self._reader.execute("SELECT 1 FROM settings LIMIT 1").fetchone()  # only a read fixes the snapshot
+                yield
+            finally:
+                self._reader.execute("COMMIT")
 
     def setting(self, name: str) -> Any:  # noqa: ANN401 - whatever JSON can hold
         """Return a setting's value, or None."""
@@ -200,6 +206,18 @@ class Catalog:
     def begin(self) -> None:
         """Start the transaction that a commit or rollback ends."""
         self.writer.execute("BEGIN IMMEDIATE")
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """Undo what the block wrote, and nothing else of the transaction, where it fails."""
+        self.writer.execute("SAVEPOINT part")
+        try:
+            yield
+        except BaseException:
+            self.writer.execute("ROLLBACK TO part")
+            raise
+        finally:
+            self.writer.execute("RELEASE part")
 
     def commit(self) -> None:
         """Make everything since `begin` durable at once."""

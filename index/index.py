@@ -174,10 +174,11 @@ class Index:
         if np.may_share_memory(rows, vectors):
             rows = rows.copy()  # the caller may fill the array again before the batch ends
         with self.batch():
-            for identifier, document in zip(ids, documents, strict=True):
-                self._catalog.bury(identifier)
-                self._catalog.put_document(self._next_key, document)
-                self._next_key += 1
+            with self._catalog.savepoint():  # a batch may catch the failure of one add and go on
+                for key, (identifier, document) in enumerate(zip(ids, documents, strict=True), self._next_key):
+                    self._catalog.bury(identifier)
+                    self._catalog.put_document(key, document)
+            self._next_key += len(ids)
             self._staged.append(rows)
             if sum(part.nbytes for part in self._staged) >= SPILL_BYTES:
                 self._write_staged()

@@ -26,13 +26,13 @@ def run(output: Path, model: str | None = None, device: str | None = None, preci
     """Index SciFact in `output`, show three searches and the evaluation, and print what to try next.
 
     Args:
-        output: Folder for the index and the report; a finished one is used as it is.
+        output: Folder for the index and the report; finished ones of this encoder are used as they are.
         model: Another encoder than the demo's.
         device: See `load_encoder`.
         precision: See `load_encoder`.
 
     Raises:
-        InputError: The encoder is not to be had, or the folder holds another encoder's index.
+        InputError: The encoder is not to be had.
     """
     from rich.console import Console
 
@@ -46,7 +46,7 @@ def run(output: Path, model: str | None = None, device: str | None = None, preci
     encoder = load_encoder(name, device, precision)
     index = output / SCIFACT.name / "index"
     _say_step("1. Index", "5,183 abstracts of SciFact", f"index corpus {SCIFACT} --model {name} --index {index}")
-    with build_index(SCIFACT, encoder, index, reuse=True) as retriever:
+    with build_index(SCIFACT, encoder, index, overwrite=True, reuse=True) as retriever:
         _say_step("2. Search", f"{len(QUERIES)} queries", f'search "{QUERIES[0]}" --index {index} -k 3')
         _show_searches(retriever, console)
     _say_step("3. Evaluate", "300 test claims", f"eval beir --model {name} --data {SCIFACT} --output {output}")

@@ -3,9 +3,10 @@
 A finished index is never touched unless `overwrite` says so, and then only when the new one is whole.
 """
 
+import shutil
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from itertools import chain, islice
 from pathlib import Path
 
@@ -14,13 +15,13 @@ import numpy as np
 from ..encoders.dense import DenseEncoder
 from ..errors import InputError
 from ..files import file_checksum, replace_folder
-from ..index.catalog import Catalog
+from ..index.catalog import CATALOG_FILE, Catalog
 from ..index.documents import Document
 from ..index.index import Index
 from ..progress import progress
 from .readers.documents import Empty, corpus_file, read_documents
 from .readers.rows import RowOptions, blocks, count_rows
-from .retriever import Retriever, check_encoder, describe
+from .retriever import Retriever, describe
 
 COMMIT_DOCUMENTS = 65536
 COMMIT_SECONDS = 60.0
@@ -46,8 +47,8 @@ def build_index(
         path: The index folder.
         options: See `RowOptions`.
         empty: What to do with a document whose title and text are both empty.
-        overwrite: Replace a finished index, once the new one is whole.
-        reuse: Take a finished index of the same source and encoder as it is.
+        overwrite: Replace a finished index once the new one is whole, or another corpus's or encoder's unfinished one.
+        reuse: Take a finished index of the same corpus, encoder and precision as it is.
         quiet: Show no progress.
 
     Returns:
@@ -59,16 +60,16 @@ def build_index(
     """
     path = Path(path)
     origin = describe_source(source, options)
-    if reuse and is_finished(path):
-        return _reused(path, encoder, origin)
+    if reuse and is_finished(path) and (index := _matching(path, encoder, origin)):
+        return Retriever(encoder, index)
     check_target(path, overwrite)
     place = path.resolve()
     fresh = place.with_name(f"{place.name}.rebuild")
     if is_finished(path) or (overwrite and fresh.exists()):  # it stays when a crash comes between the two renames
-        _build(source, origin, encoder, fresh, options, empty, quiet)
+        _build(source, origin, encoder, fresh, options, empty, overwrite, quiet)
         replace_folder(fresh, place)
         return Retriever.open(place, encoder)
-    _build(source, origin, encoder, path, options, empty, quiet)
+    _build(source, origin, encoder, path, options, empty, overwrite, quiet)
     return Retriever.open(path, encoder)
 
 
@@ -100,7 +101,7 @@ def is_finished(path: Path) -> bool:
     Raises:
         InputError: The folder holds files but no index.
     """
-    if not (path / "catalog.sqlite").is_file():
+    if not (path / CATALOG_FILE).is_file():
         if path.is_file() or (path.is_dir() and any(not file.name.startswith(".") for file in path.iterdir())):
             raise InputError(f"{path}: not empty and no index; choose another folder for it")
         return False
@@ -108,19 +109,23 @@ def is_finished(path: Path) -> bool:
         return catalog.setting("build") is None
 
 
-def _reused(path: Path, encoder: DenseEncoder, origin: dict[str, str | None]) -> Retriever:
-    retriever = Retriever.open(path, encoder)
-    if retriever.index.setting("source") == origin and _recorded_precision(retriever.index) == encoder.precision:
-        return retriever
-    retriever.close()
-    raise InputError(
-        f"{path}: an index of another corpus, of another state of {origin['name']}, or made at another precision than "
-        f"{encoder.precision}; remove it or choose another folder"
-    )
+def _matching(path: Path, encoder: DenseEncoder, origin: dict[str, str | None]) -> Index | None:
+    index = Index.open(path)
+    if index.setting("source") == origin and _difference(index, encoder, origin) is None:
+        return index
+    index.close()
+    return None
 
 
-def _recorded_precision(index: Index) -> str | None:
-    return (index.setting("encoder") or {}).get("precision")
+def _difference(index: Index, encoder: DenseEncoder, origin: dict[str, str | None]) -> str | None:
+    corpus, made_by = index.setting("source") or {}, index.setting("encoder") or {}
+    if corpus.get("name") != origin["name"]:
+        return f"of {corpus.get('name')}"
+    if made_by.get("fingerprint") != encoder.fingerprint:
+        return f"made with another encoder, {made_by.get('name')}"
+    if made_by.get("precision") != encoder.precision:
+        return f"made with --precision {made_by.get('precision')}"
+    return None
 
 
 def _build(
@@ -130,15 +135,19 @@ def _build(
     path: Path,
     options: RowOptions | None,
     empty: Empty,
+    overwrite: bool,
     quiet: bool,
 ) -> None:
     documents = read_documents(source, options, empty)
     first = next(documents, None)
     if first is None:
         raise InputError(f"{source}: no documents in it")
-    with _open_or_create(path, encoder, origin) as index:
+    with _open_or_create(path, encoder, origin, overwrite) as index:
         build = _Build(index)
-        with progress("indexing", count_rows(corpus_file(source)), "docs", build.done, quiet) as report:
+        with (
+            _nothing_left_of_nothing(build),
+            progress("indexing", count_rows(corpus_file(source)), "docs", build.done, quiet) as report,
+        ):
             try:
                 for block in blocks(build.fresh(chain([first], documents)), encoder.block_size):
                     build.add(block, encoder.encode_documents([document.content for document in block]))
@@ -148,28 +157,34 @@ def _build(
             except KeyboardInterrupt as interrupt:
                 build.commit()
                 kept = f"{build.done:,} documents are kept in {path}; the same command goes on from there"
-                raise KeyboardInterrupt(kept) from interrupt
+                raise KeyboardInterrupt(kept if build.done else "nothing was encoded yet") from interrupt
             finally:
                 build.commit()
         index.set(build=None, source=origin)  # its end may have been mended since the build began
 
 
-def _open_or_create(path: Path, encoder: DenseEncoder, origin: dict[str, str | None]) -> Index:
-    if not (path / "catalog.sqlite").is_file():
-        settings = describe(encoder) | {"source": origin, "build": {"done": 0}}
-        return Index.create(path, dim=encoder.dim, metric=encoder.similarity, settings=settings)
-    index = Index.open(path, writable=True)
+@contextmanager
+def _nothing_left_of_nothing(build: "_Build") -> Iterator[None]:
     try:
-        check_encoder(index, encoder)
-        found = (index.setting("source") or {}).get("name")
-        if found != origin["name"]:
-            raise InputError(f"{path}: holds the unfinished index of {found}; finish it or choose another folder")
-        if _recorded_precision(index) != encoder.precision:
-            raise InputError(f"{path}: was begun with --precision {_recorded_precision(index)}; go on with the same")
+        yield
     except BaseException:
-        index.close()
+        if not build.done:
+            shutil.rmtree(build.index.path)
         raise
-    return index
+
+
+def _open_or_create(path: Path, encoder: DenseEncoder, origin: dict[str, str | None], overwrite: bool) -> Index:
+    if (path / CATALOG_FILE).is_file():
+        index = Index.open(path, writable=True)
+        difference = _difference(index, encoder, origin)
+        if difference is None:
+            return index
+        index.close()
+        if not overwrite:
+            raise InputError(f"{path}: an unfinished index {difference}; finish it, or replace it with --overwrite")
+        shutil.rmtree(path)
+    settings = describe(encoder) | {"source": origin, "build": {"done": 0}}
+    return Index.create(path, dim=encoder.dim, metric=encoder.similarity, settings=settings)
 
 
 def _same(one: Document, other: Document) -> bool:

@@ -67,7 +67,7 @@ def print_hits(asked: Sequence[tuple[str, str]], hits: Sequence[Sequence[Hit]]) 
         table = Table(title=Text(query), title_justify="left", show_lines=False, pad_edge=False, box=None)
         table.add_column("#", justify="right", style="dim")
         table.add_column("score", justify="right", no_wrap=True)
-        table.add_column("id", no_wrap=True, style="cyan")
+        table.add_column("id", overflow="fold", style="cyan")
         table.add_column("title and text", overflow="fold")
         for rank, hit in enumerate(found, 1):
             text = Text(hit.document.title, style="bold")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from ..encoders.checkpoint import is_model_folder
 from ..encoders.dense import DenseEncoder
 from ..encoders.loading import load_encoder
 from ..errors import InputError
@@ -118,7 +119,7 @@ def describe(encoder: DenseEncoder) -> dict[str, object]:
     folder = Path(encoder.name).expanduser()
     return {
         "encoder": {
-            "name": str(folder.resolve()) if folder.is_dir() else encoder.name,
+            "name": str(folder.resolve()) if is_model_folder(folder) else encoder.name,
             "fingerprint": encoder.fingerprint,
             "precision": encoder.precision,
             "max_length": encoder.max_length,

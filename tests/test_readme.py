@@ -23,6 +23,7 @@ def test_the_tour_of_the_command_line_runs_line_by_line(tmp_path: Path) -> None:
     done = subprocess.run(["sh", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "3 documents, sound" in done.stdout
+    assert '"query": "which method compares token by token' in done.stdout
     assert '"id": "colbert"' in done.stdout
 
 

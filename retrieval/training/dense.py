@@ -67,9 +67,11 @@ def _train(
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     finally:
         log.close()
-    if stop.requested:
-        raise KeyboardInterrupt(f"checkpoint kept in {run.newest_checkpoint()}; continue with --resume")
-    if not trainer.state.global_step:
+    state = trainer.state
+    if stop.requested and state.global_step < state.max_steps:
+        kept = run.newest_checkpoint()
+        raise KeyboardInterrupt(f"checkpoint kept in {kept}; continue with --resume" if kept else "nothing to keep yet")
+    if not state.global_step:
         raise InputError(f"no batch of {settings.batch_size} different texts in the examples; lower --batch-size")
 
 

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from ...encoders.checkpoint import open_checkpoint
 from ...encoders.modernbert.fresh import new_model
 from ...encoders.modernbert.presets import config_for
 from ...encoders.modernbert.tokenizer import load_tokenizer, train_tokenizer
@@ -44,12 +45,14 @@ def load_model(name: str) -> "SentenceTransformer":
     import torch
     from sentence_transformers import SentenceTransformer
 
+    folder = open_checkpoint(name).folder
+    arguments = {"dtype": torch.float32, "use_safetensors": True}
     try:
         # weights kept in 16 bits would swallow the small steps of an optimiser
-        return SentenceTransformer(name, trust_remote_code=False, model_kwargs={"dtype": torch.float32})
-    except Exception as error:  # the hub, the network and the parsers each raise their own
+        return SentenceTransformer(str(folder), trust_remote_code=False, model_kwargs=arguments)
+    except Exception as error:  # the parsers each raise their own
         reason = str(error).strip().split("\n")[0]
-        raise InputError(f"{name}: not a folder with a model, and not loadable from a hub ({reason})") from error
+        raise InputError(f"{name}: sentence-transformers cannot load it ({reason})") from error
 
 
 def _new(settings: TrainingSettings, examples: "Dataset") -> "SentenceTransformer":

@@ -75,7 +75,9 @@ class RunFolder:
         self._refuse_finished()
         if self.newest_checkpoint():
             raise InputError(f"{self.path}: holds an unfinished run; go on with --resume, or name another --output")
-        own = {SETTINGS_FILE, self.log.name, self.examples.name, self.checkpoints.name}
+        # without the settings, folders of these names are somebody else's
+        names = {SETTINGS_FILE, self.log.name, self.examples.name, self.checkpoints.name}
+        own = names if (self.path / SETTINGS_FILE).is_file() else set()
         foreign = sorted(file.name for file in self._files() if file.name not in own and not file.name.startswith("."))
         if foreign:
             raise InputError(f"{self.path}: not empty (it holds {foreign[0]}); name a new folder with --output")

@@ -5,6 +5,7 @@ cuts from a sorted one hold texts of like length and next to no padding. And a l
 Imported only once training starts, since it needs torch.
 """
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -108,6 +109,8 @@ def _arguments(
     resumes: bool,
 ) -> SentenceTransformerTrainingArguments:
     accelerated = torch.cuda.is_available()
+    if torch.cuda.device_count() > 1 or int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise InputError("training uses one device: choose it with CUDA_VISIBLE_DEVICES=0 and start one process")
     if settings.precision == "fp16" and not accelerated:
         raise InputError("precision: fp16 needs a CUDA device, and there is none here; use bf16 or fp32")
     return SentenceTransformerTrainingArguments(

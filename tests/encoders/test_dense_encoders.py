@@ -115,6 +115,100 @@ def test_the_demo_model_equals_sentence_transformers() -> None:
     np.testing.assert_allclose(found, reference, atol=1e-5)
 
 
+Change = Callable[[Path], object]
+
+
+def edit(file: str, **changes: object) -> Change:
+    """Return a change of a checkpoint's JSON file."""
+
+    def apply(folder: Path) -> None:
+        path = folder / file
+        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+    return apply
+
+
+def set_dtype(folder: Path, dtype: str) -> None:
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    file = folder / "model.safetensors"
+    tensors = {name: tensor.to(getattr(torch, dtype)) for name, tensor in load_file(file).items()}
+    save_file(tensors, file, metadata={"format": "pt"})
+
+
+def rename_norms(folder: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    file = folder / "model.safetensors"
+    old = {"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"}
+    renamed = load_file(file)
+    for new, former in old.items():
+        renamed = {name.replace(new, former): tensor for name, tensor in renamed.items()}
+    save_file(renamed, file, metadata={"format": "pt"})
+
+
+def rewrite_normalizer(folder: Path) -> None:
+    file = folder / "tokenizer.json"
+    content = json.loads(file.read_text())
+    content["normalizer"]["lowercase"] = False
+    file.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("kind", "change"),
+    [
+        pytest.param({}, edit("config_sentence_transformers.json", truncate_dim=8), id="truncate_dim"),
+        pytest.param({"dense": 32}, edit("2_Dense/config.json", use_residual=True), id="residual"),
+        pytest.param({"dense": 16}, edit("2_Dense/config.json", module_output_name="other"), id="output name"),
+        pytest.param({"max_length": 9}, edit("tokenizer_config.json", truncation_side="left"), id="truncation side"),
+        pytest.param({}, rewrite_normalizer, id="normalizer"),
+        pytest.param(
+            {},
+            edit("config_sentence_transformers.json", prompts={"web": "model "}, default_prompt_name="web"),
+            id="default prompt",
+        ),
+        pytest.param(
+            {}, edit("config_sentence_transformers.json", prompts={"passage": "model "}), id="passage prompt only"
+        ),
+        pytest.param({}, lambda folder: set_dtype(folder, "float16"), id="fp16 weights"),
+        pytest.param({}, lambda folder: set_dtype(folder, "bfloat16"), id="bf16 weights"),
+        pytest.param({}, rename_norms, id="gamma and beta"),
+        pytest.param({}, edit("1_Pooling/config.json", include_prompt=False), id="prompt left out of pooling"),
+    ],
+)
+def test_unusual_settings_are_followed_as_sentence_transformers_does(
+    kind: dict, change: Change, make_checkpoint: Make, tmp_path: Path, texts: list[str]
+) -> None:
+    folder = shutil.copytree(make_checkpoint(**kind), tmp_path / "model")
+    change(folder)
+    mixed = [*texts, "Dense RETRIEVAL of a Query " * 8]
+    encoder = load_encoder(folder, device="cpu", precision="fp32")
+    reference = SentenceTransformer(str(folder), device="cpu", model_kwargs={"dtype": "float32"})
+    np.testing.assert_allclose(encoder.encode_queries(mixed), reference.encode_query(mixed), atol=1e-5)
+    np.testing.assert_allclose(encoder.encode_documents(mixed), reference.encode_document(mixed), atol=1e-5)
+    assert encoder.encode_queries(["a"]).shape == (1, encoder.dim)
+
+
+def test_static_embeddings_load(tmp_path: Path, bare_bert: Path) -> None:
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(bare_bert / "tokenizer.json"))
+    SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_dim=8)], device="cpu").save(str(tmp_path))
+    encoder = load_encoder(tmp_path, device="cpu", precision="fp32")
+    reference = SentenceTransformer(str(tmp_path), device="cpu")
+    np.testing.assert_allclose(encoder.encode_documents(["dense"]), reference.encode_document(["dense"]), atol=1e-6)
+
+
+def test_a_bundled_name_is_not_shadowed_by_a_folder_that_is_no_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "demo").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert load_encoder("demo", device="cpu").dim == 384
+
+
 def test_no_texts_give_no_rows_and_one_text_is_no_list(make_checkpoint: Make) -> None:
     encoder = load_encoder(make_checkpoint(), device="cpu")
     assert encoder.encode_queries([]).shape == (0, 32)
@@ -132,14 +226,6 @@ def test_the_fingerprint_follows_the_model_not_its_place(make_checkpoint: Make, 
         change(copy)
         return load_encoder(copy).fingerprint
 
-    def set_prompt(copy: Path) -> None:
-        file = copy / "config_sentence_transformers.json"
-        file.write_text(json.dumps(json.loads(file.read_text()) | {"prompts": {"query": "q: "}}))
-
-    def set_length(copy: Path) -> None:
-        file = copy / "tokenizer_config.json"
-        file.write_text(json.dumps(json.loads(file.read_text()) | {"model_max_length": 12}))
-
     def flip_weight(copy: Path) -> None:
         file = copy / "model.safetensors"
         content = bytearray(file.read_bytes())
@@ -147,8 +233,16 @@ def test_the_fingerprint_follows_the_model_not_its_place(make_checkpoint: Make, 
         file.write_bytes(content)
 
     assert changed(lambda copy: (copy / "README.md").write_text("other")) == original
-    others = {changed(set_prompt), changed(set_length), changed(flip_weight)}
-    assert len(others) == 3
+    assert changed(edit("config.json", transformers_version="0.0")) == original
+    changes = [
+        edit("config_sentence_transformers.json", prompts={"query": "q: "}),
+        edit("tokenizer_config.json", model_max_length=12),
+        edit("config.json", num_hidden_layers=1),
+        edit("1_Pooling/config.json", pooling_mode="cls"),
+        flip_weight,
+    ]
+    others = {changed(change) for change in changes}
+    assert len(others) == len(changes)
     assert original not in others
 
 
@@ -167,7 +261,7 @@ class TestRefusals:
     def test_weights_that_are_pickles(self, make_checkpoint: Make, tmp_path: Path) -> None:
         folder = shutil.copytree(make_checkpoint(), tmp_path / "model")
         (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-        with pytest.raises(InputError, match=r"only pickled ones"):
+        with pytest.raises(InputError, match=r"pytorch_model.bin: pickled weights are not loaded"):
             load_encoder(folder)
 
     def test_damaged_weights(self, make_checkpoint: Make, tmp_path: Path) -> None:
@@ -197,6 +291,26 @@ class TestRefusals:
         modules[1]["type"] = "pylate.models.Dense.Dense"
         (folder / "modules.json").write_text(json.dumps(modules))
         with pytest.raises(InputError, match="multi-vector"):
+            load_encoder(folder)
+
+    def test_a_module_class_that_comes_with_the_checkpoint(self, make_checkpoint: Make, tmp_path: Path) -> None:
+        folder = shutil.copytree(make_checkpoint(), tmp_path / "model")
+        modules = json.loads((folder / "modules.json").read_text())
+        modules[0]["type"] = "custom_st.Transformer"
+        (folder / "modules.json").write_text(json.dumps(modules))
+        with pytest.raises(InputError, match="sentence-transformers cannot load it"):
+            load_encoder(folder)
+
+    def test_a_similarity_that_no_index_here_has(self, make_checkpoint: Make, tmp_path: Path) -> None:
+        folder = shutil.copytree(make_checkpoint(), tmp_path / "model")
+        edit("config_sentence_transformers.json", similarity_fn_name="euclidean")(folder)
+        with pytest.raises(InputError, match="by euclidean; an index here does so by cosine or dot"):
+            load_encoder(folder)
+
+    def test_a_projection_without_weights(self, make_checkpoint: Make, tmp_path: Path) -> None:
+        folder = shutil.copytree(make_checkpoint(dense=16), tmp_path / "model")
+        (folder / "2_Dense" / "model.safetensors").unlink()
+        with pytest.raises(InputError, match=r"2_Dense: expected the tensor 'linear.weight'"):
             load_encoder(folder)
 
     def test_a_folder_that_is_no_model(self, tmp_path: Path) -> None:

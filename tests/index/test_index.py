@@ -307,3 +307,26 @@ def test_a_folder_that_may_not_be_written_can_be_searched(start_python: Callable
         after = sorted(file.name for file in path.iterdir())
     assert output.splitlines() == ["cannot write", "[['a']] []"], errors
     assert after == before
+
+
+def test_an_add_that_fails_in_a_batch_leaves_nothing_and_the_batch_may_go_on(tmp_path: Path) -> None:
+    vectors = np.eye(4, dtype=np.float32)
+    with Index.create(tmp_path / "ix", dim=4) as index:
+        with index.batch():
+            with pytest.raises(UnicodeEncodeError):
+                index.add(["a", "b"], vectors[:2], [Document("a", "fine"), Document("b", "\ud800")])
+            index.add(["c"], vectors[2:3])
+        assert index.search(vectors, 3)[0] == [["c"]] * 4
+        assert index.search(vectors[2:3], 1)[1][0][0] == pytest.approx(1)
+        assert index.verify() == []
+
+
+def test_threads_share_an_index(tmp_path: Path) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    vectors = RNG.standard_normal((50, 8)).astype(np.float32)
+    with Index.create(tmp_path / "ix", dim=8) as index:
+        index.add([str(number) for number in range(50)], vectors)
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(lambda number: index.search(vectors[number : number + 1], 1)[0], range(50)))
+    assert found == [[[str(number)]] for number in range(50)]

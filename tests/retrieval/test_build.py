@@ -85,11 +85,14 @@ def test_an_interrupted_build_resumes_and_ends_as_an_uninterrupted_one(
     assert type(raised) is type(failure)
     kept = after // 10 * 10
     if isinstance(failure, KeyboardInterrupt):
-        assert f"{kept} documents are kept in {tmp_path / 'index'}; the same command goes on" in str(raised)
-    with Index.open(tmp_path / "index") as index:
-        assert len(index) == kept
-        assert index.info()["finished"] is False
-        assert index.verify() == []
+        said = f"{kept} documents are kept in {tmp_path / 'index'}; the same command goes on" if kept else "nothing was"
+        assert said in str(raised)
+    assert (tmp_path / "index").exists() == bool(kept)
+    if kept:
+        with Index.open(tmp_path / "index") as index:
+            assert len(index) == kept
+            assert index.info()["finished"] is False
+            assert index.verify() == []
     with build_index(corpus, encoder, tmp_path / "index", quiet=True) as retriever:
         assert results(retriever) == whole
         assert retriever.index.verify() == []
@@ -309,14 +312,19 @@ def test_an_unfinished_index_of_another_encoder_corpus_or_precision_is_refused(
     interrupt(corpus, tmp_path / "index", encoder, 50)
     other, bf16 = hash_encoder("other"), hash_encoder()
     bf16.precision = "bf16"
-    with pytest.raises(InputError, match=r"built with hash \(fingerprint 0+.*not with other"):
+    with pytest.raises(InputError, match="an unfinished index made with another encoder, hash; finish it, or replace"):
         build_index(corpus, other, tmp_path / "index", quiet=True)
-    with pytest.raises(InputError, match="was begun with --precision fp32"):
+    with pytest.raises(InputError, match="an unfinished index made with --precision fp32"):
         build_index(corpus, bf16, tmp_path / "index", quiet=True)
-    with pytest.raises(InputError, match=r"holds the unfinished index of .*corpus\.jsonl; finish it or choose another"):
-        build_index(jsonl(tmp_path / "b.jsonl", rows(9)), encoder, tmp_path / "index", quiet=True)
+    another = jsonl(tmp_path / "b.jsonl", rows(9))
+    with pytest.raises(
+        InputError, match=r"an unfinished index of .*corpus\.jsonl; finish it, or replace it with --over"
+    ):
+        build_index(another, encoder, tmp_path / "index", quiet=True)
     with Index.open(tmp_path / "index") as index:
         assert len(index) == 50
+    with build_index(another, encoder, tmp_path / "index", overwrite=True, quiet=True) as retriever:
+        assert len(retriever.index) == 9
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
@@ -351,11 +359,13 @@ def test_a_finished_index_is_reused_only_for_the_same_corpus_and_encoder(
     with build_index(corpus, encoder, tmp_path / "whole", reuse=True, quiet=True) as retriever:
         assert results(retriever) == whole
     assert encoder.seen == []
-    with pytest.raises(InputError, match="built with hash"):
+    with pytest.raises(InputError, match="an index is here already"):
         build_index(corpus, hash_encoder("other"), tmp_path / "whole", reuse=True, quiet=True)
     jsonl(corpus, rows(99))
-    with pytest.raises(InputError, match="another state of"):
+    with pytest.raises(InputError, match="an index is here already"):
         build_index(corpus, encoder, tmp_path / "whole", reuse=True, quiet=True)
+    with build_index(corpus, encoder, tmp_path / "whole", reuse=True, overwrite=True, quiet=True) as retriever:
+        assert len(retriever.index) == 99
 
 
 def test_every_kind_of_source_gives_the_same_index(

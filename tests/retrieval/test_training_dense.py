@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from modernir.encoders.modernbert.presets import config_for
 from modernir.errors import InputError, ModernirError
 from modernir.retrieval.training import trainer
 from modernir.retrieval.training.dense import train_dense
+from modernir.retrieval.training.model import load_model
 from modernir.retrieval.training.run_folder import RunFolder
 from modernir.retrieval.training.settings import TrainingSettings
 
@@ -245,7 +247,7 @@ def test_an_unknown_model_is_named_in_one_line(
     toy: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(InputError, match=f"{name}: not a folder with a model") as caught:
+    with pytest.raises(InputError, match=rf"{name}: (no such folder|neither a folder here nor)") as caught:
         train_dense(settings(toy, tmp_path / "run", init=None, model=name))
     assert "\n" not in str(caught.value)
 
@@ -291,3 +293,17 @@ def test_ctrl_c_saves_a_checkpoint_from_which_the_run_goes_on(toy: dict, trained
     assert not (output / "modules.json").exists()
     resumed = train_dense(TrainingSettings.from_sources(output=str(output), resume=True))
     assert same_weights(trained, resumed)
+
+
+def test_folders_that_are_not_of_a_run_are_left_alone(toy: dict, tmp_path: Path) -> None:
+    pairs = tmp_path / "run" / "examples" / "pairs.jsonl"
+    pairs.parent.mkdir(parents=True)
+    shutil.copy(toy["data"][0], pairs)
+    before = pairs.read_bytes()
+    with pytest.raises(InputError, match="not empty"):
+        train_dense(settings(toy, tmp_path / "run", data=[str(pairs)]))
+    assert pairs.read_bytes() == before
+
+
+def test_a_bundled_model_can_be_trained_further() -> None:
+    assert load_model("demo").get_embedding_dimension() == 384
