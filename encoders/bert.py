@@ -1,7 +1,8 @@
 """BERT on one stream of tokens, in plain torch, for encoding only.
 
 Most dense checkpoints in use are BERTs (MiniLM, BGE, E5, GTE). Running them here instead of through transformers
-answers a cold query in a third of the time (nothing but torch is imported) and pads nothing outside attention.
+answers a cold query in a quarter of the time (benchmarks/README.md), since nothing but torch is imported, and pads
+nothing outside attention.
 """
 
 from collections.abc import Mapping

@@ -5,8 +5,10 @@ import os
 import subprocess
 import sys
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from types import SimpleNamespace
 
 import numpy as np
@@ -180,3 +182,89 @@ def start_python() -> Callable[..., subprocess.Popen[str]]:
         )
 
     return start
+
+
+HUB_COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+class StandInHub(BaseHTTPRequestHandler):
+    """Answers what the hub's clients ask for one repository of models or data, file ranges included."""
+
+    repository: str
+    files: Mapping[str, bytes]
+
+    def do_GET(self) -> None:
+        path = self.path.split("?")[0]
+        if self.repository not in path:
+            self.answer(404, b"{}", {"X-Error-Code": "RepoNotFound"})
+        elif "/tree/" in path:
+            self.answer_json([self.entry(name) for name in self.files])
+        elif path.startswith("/api/"):
+            siblings = [{"rfilename": name} for name in self.files]
+            self.answer_json({"id": self.repository, "sha": HUB_COMMIT, "private": False, "siblings": siblings})
+        else:
+            self.answer_file(path.split("/resolve/")[1].split("/", 1)[1])
+
+    do_HEAD = do_GET
+
+    def entry(self, name: str) -> dict:
+        return {"type": "file", "path": name, "size": len(self.files[name]), "oid": "0" * 40}
+
+    def answer_file(self, name: str) -> None:
+        if name not in self.files:
+            self.answer(404, b"", {"X-Error-Code": "EntryNotFound"})
+            return
+        body = self.files[name]
+        headers = {"ETag": f'"{zlib.crc32(body):064x}"', "X-Repo-Commit": HUB_COMMIT, "Accept-Ranges": "bytes"}
+        asked = self.headers.get("Range")
+        if not asked:
+            self.answer(200, body, headers)
+            return
+        first, last = asked.removeprefix("bytes=").split("-")
+        end = min(int(last or len(body)) + 1, len(body))
+        headers["Content-Range"] = f"bytes {first}-{end - 1}/{len(body)}"
+        self.answer(206, body[int(first) : end], headers)
+
+    def answer_json(self, value: object) -> None:
+        self.answer(200, json.dumps(value).encode(), {"Content-Type": "application/json"})
+
+    def answer(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
+        self.send_response(status)
+        for name, value in ({"Content-Length": str(len(body))} | dict(headers)).items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+    def log_message(self, *words: object) -> None:
+        pass
+
+
+@pytest.fixture
+def serve_hub() -> Iterator[Callable[[str, Mapping[str, bytes]], str]]:
+    """Serve a repository from 127.0.0.1 and return the address of that hub."""
+    servers: list[ThreadingHTTPServer] = []
+
+    def serve(repository: str, files: Mapping[str, bytes]) -> str:
+        handler = type("Hub", (StandInHub,), {"repository": repository, "files": files})
+        servers.append(ThreadingHTTPServer(("127.0.0.1", 0), handler))
+        Thread(target=servers[-1].serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{servers[-1].server_port}"
+
+    yield serve
+    for server in servers:
+        server.shutdown()
+
+
+@pytest.fixture
+def run_with_hub(tmp_path: Path) -> Callable[..., str]:
+    """Run a Python program that sees a hub at an address and an empty cache, and return what it prints."""
+
+    def run(address: str, program: str, *arguments: str) -> str:
+        hub = {"HF_ENDPOINT": address, "HF_HOME": str(tmp_path / "hub-cache"), "HF_HUB_OFFLINE": "0"}
+        command = [sys.executable, "-c", program, *arguments]
+        done = subprocess.run(command, env=environment() | hub, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
