@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import zlib
@@ -167,6 +168,10 @@ def run_cli() -> Callable[..., SimpleNamespace]:
     return run
 
 
+def _hear_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's background job ignores them, and so do its children
+
+
 @pytest.fixture(scope="session")
 def start_python() -> Callable[..., subprocess.Popen[str]]:
     """Start a Python program with arguments; its three streams are pipes."""
@@ -179,6 +184,7 @@ def start_python() -> Callable[..., subprocess.Popen[str]]:
             stderr=subprocess.PIPE,
             text=True,
             env=environment(),
+            preexec_fn=_hear_interrupts,
         )
 
     return start
