@@ -5,7 +5,7 @@ A finished index is never touched unless `overwrite` says so, and then only when
 
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from itertools import chain, islice
 from pathlib import Path
@@ -111,15 +111,20 @@ def is_finished(path: Path) -> bool:
 
 def _matching(path: Path, encoder: DenseEncoder, origin: dict[str, str | None]) -> Index | None:
     index = Index.open(path)
-    if index.setting("source") == origin and _difference(index, encoder, origin) is None:
+    whole = _same_content(index.setting("source") or {}, origin) or index.setting("source") == origin
+    if whole and _difference(index, encoder, origin) is None:
         return index
     index.close()
     return None
 
 
+def _same_content(one: Mapping[str, str | None], other: Mapping[str, str | None]) -> bool:
+    return other["checksum"] is not None and one.get("checksum") == other["checksum"]
+
+
 def _difference(index: Index, encoder: DenseEncoder, origin: dict[str, str | None]) -> str | None:
     corpus, made_by = index.setting("source") or {}, index.setting("encoder") or {}
-    if corpus.get("name") != origin["name"]:
+    if corpus.get("name") != origin["name"] and not _same_content(corpus, origin):
         return f"of {corpus.get('name')}"
     if made_by.get("fingerprint") != encoder.fingerprint:
         return f"made with another encoder, {made_by.get('name')}"

@@ -359,6 +359,11 @@ def test_a_finished_index_is_reused_only_for_the_same_corpus_and_encoder(
     with build_index(corpus, encoder, tmp_path / "whole", reuse=True, quiet=True) as retriever:
         assert results(retriever) == whole
     assert encoder.seen == []
+    moved = corpus.rename(tmp_path / "moved.jsonl")
+    with build_index(moved, encoder, tmp_path / "whole", reuse=True, quiet=True) as retriever:
+        assert results(retriever) == whole
+    assert encoder.seen == []
+    moved.rename(corpus)
     with pytest.raises(InputError, match="an index is here already"):
         build_index(corpus, hash_encoder("other"), tmp_path / "whole", reuse=True, quiet=True)
     jsonl(corpus, rows(99))
