@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
+from ..files import sync_folder
 from .documents import Document
 
 CATALOG_FILE = "catalog.sqlite"
@@ -87,6 +88,7 @@ class Catalog:
         finally:
             connection.close()
         temporary.rename(path)
+        sync_folder(folder)
 
     def _connect(self, writable: bool) -> sqlite3.Connection:
         try:

@@ -6,7 +6,7 @@ processes may search while one writes; a second writer is refused.
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from ..errors import InputError
-from .catalog import Catalog
+from .catalog import CATALOG_FILE, Catalog
 from .documents import Document
 from .segments import SEGMENT_ENDING, Segment, damaged, merge, write_segment
 
@@ -35,7 +35,7 @@ class Index:
 
     def __init__(self, path: Path, writable: bool) -> None:
         self.path = path
-        self._lock = FileLock(path / LOCK_FILE) if writable and (path / "catalog.sqlite").is_file() else None
+        self._lock = FileLock(path / LOCK_FILE) if writable and (path / CATALOG_FILE).is_file() else None
         if self._lock is not None:
             try:
                 self._lock.acquire(timeout=0)
@@ -185,6 +185,8 @@ class Index:
 
     def delete(self, ids: Iterable[str]) -> list[str]:
         """Delete documents and return those of `ids` that the index did not hold."""
+        if isinstance(ids, str):
+            raise TypeError(f"expected several ids, found one; write [{ids!r}]")
         with self.batch():
             return [identifier for identifier in ids if not self._catalog.bury(identifier)]
 
@@ -287,3 +289,21 @@ class Index:
         opened = {segment.row: segment for segment in getattr(self, "_segments", [])}
         self._segments = [opened.get(row) or Segment(self.path, row) for row in self._catalog.segments()]
         self._dead = self._catalog.tombstones()
+
+
+def own_files(folder: Path) -> list[Path]:
+    """Return the files in a folder that are an index's, whole or left over."""
+    catalog = (CATALOG_FILE, f".{CATALOG_FILE}")
+    return [
+        file
+        for file in folder.iterdir()
+        if file.name.startswith(catalog) or file.name == LOCK_FILE or file.suffix in (SEGMENT_ENDING, ".tmp")
+    ]
+
+
+def remove_index(folder: Path) -> None:
+    """Delete an index, and its folder unless something else is in it."""
+    for file in sorted(own_files(folder), key=lambda file: file.name != CATALOG_FILE):  # without it, it is none
+        file.unlink(missing_ok=True)
+    with suppress(OSError):  # not empty
+        folder.rmdir()

@@ -3,7 +3,6 @@
 A finished index is never touched unless `overwrite` says so, and then only when the new one is whole.
 """
 
-import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -17,7 +16,7 @@ from ..errors import InputError
 from ..files import file_checksum, replace_folder
 from ..index.catalog import CATALOG_FILE, Catalog
 from ..index.documents import Document
-from ..index.index import Index
+from ..index.index import Index, own_files, remove_index
 from ..progress import progress
 from .readers.documents import Empty, corpus_file, read_documents
 from .readers.rows import RowOptions, blocks, count_rows
@@ -91,8 +90,13 @@ def check_target(path: Path, overwrite: bool) -> None:
     Raises:
         InputError: It holds a finished index and `overwrite` is not set, or something else than an index.
     """
-    if is_finished(path) and not overwrite:
+    if not is_finished(path):
+        return
+    if not overwrite:
         raise InputError(f"{path}: an index is here already; search it, or replace it with --overwrite")
+    others = sorted(set(path.iterdir()) - set(own_files(path)))
+    if others:
+        raise InputError(f"{path}: holds more than an index ({others[0].name}); move that away before you replace it")
 
 
 def is_finished(path: Path) -> bool:
@@ -174,7 +178,8 @@ def _nothing_left_of_nothing(build: "_Build") -> Iterator[None]:
         yield
     except BaseException:
         if not build.done:
-            shutil.rmtree(build.index.path)
+            build.index.close()
+            remove_index(build.index.path)
         raise
 
 
@@ -187,7 +192,7 @@ def _open_or_create(path: Path, encoder: DenseEncoder, origin: dict[str, str | N
         index.close()
         if not overwrite:
             raise InputError(f"{path}: an unfinished index {difference}; finish it, or replace it with --overwrite")
-        shutil.rmtree(path)
+        remove_index(path)
     settings = describe(encoder) | {"source": origin, "build": {"done": 0}}
     return Index.create(path, dim=encoder.dim, metric=encoder.similarity, settings=settings)
 

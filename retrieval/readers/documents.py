@@ -57,19 +57,25 @@ def to_document(row: Row) -> Document:
     if isinstance(identifier, int) and not isinstance(identifier, bool):
         identifier = str(identifier)
     if not isinstance(identifier, str) or not identifier:
-        raise InputError(f"{row.where}: expected an id under {' or '.join(ID_NAMES[:2])}; {found(row.fields)}")
+        header = "; a file without a header line wants --columns id,text" if separated(row.where) else ""
+        raise InputError(f"{row.where}: expected an id under {' or '.join(ID_NAMES[:2])}; {found(row.fields)}{header}")
     if not isinstance(text, str):
         raise InputError(f"{row.where}: document {identifier!r} has no text; expected one under text; {found(fields)}")
     metadata = fields.pop("metadata", None)
     if isinstance(metadata, Mapping):
         fields |= metadata
-    return Document(identifier, text, title if isinstance(title, str) else "", fields)
+    return Document(identifier, text, "" if title is None else str(title), fields)
 
 
 def take(fields: dict[str, Any], names: tuple[str, ...]) -> Any:  # noqa: ANN401 - a field may hold anything
     """Remove the first of `names` that `fields` has and return its value, or None."""
     name = next((name for name in names if name in fields), None)
     return None if name is None else fields.pop(name)
+
+
+def separated(where: str) -> bool:
+    """Say whether a place is in a CSV or TSV file."""
+    return any(f"{ending}{end}" in where for ending in (".csv", ".tsv") for end in (":", ".gz:", ".zst:"))
 
 
 def found(fields: Mapping[str, Any]) -> str:

@@ -330,3 +330,11 @@ def test_threads_share_an_index(tmp_path: Path) -> None:
         with ThreadPoolExecutor(4) as pool:
             found = list(pool.map(lambda number: index.search(vectors[number : number + 1], 1)[0], range(50)))
     assert found == [[[str(number)]] for number in range(50)]
+
+
+def test_one_id_is_no_list_of_ids(tmp_path: Path) -> None:
+    with Index.create(tmp_path / "ix", dim=2) as index:
+        index.add(["a", "ab"], np.eye(2, dtype=np.float32))
+        with pytest.raises(TypeError, match="several ids"):
+            index.delete("ab")
+        assert len(index) == 2

@@ -466,3 +466,19 @@ def test_a_crash_between_the_two_renames_of_an_overwrite_is_mended_by_the_same_c
         assert results(retriever) == whole
     assert encoder.seen == []
     assert sorted(path.name for path in tmp_path.iterdir()) == ["corpus.jsonl", "whole"]
+
+
+def test_overwriting_and_giving_up_touch_nothing_but_the_index(
+    tmp_path: Path, corpus: Path, hash_encoder: Callable[..., Any]
+) -> None:
+    (tmp_path / "whole").mkdir()
+    build_index(corpus, hash_encoder(), tmp_path / "whole", quiet=True).close()
+    (tmp_path / "whole" / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"whole: holds more than an index \(notes.txt\); move that away"):
+        build_index(corpus, hash_encoder(), tmp_path / "whole", overwrite=True, quiet=True)
+    assert (tmp_path / "whole" / "notes.txt").read_text() == "mine"
+
+    (tmp_path / "begun").mkdir()
+    (tmp_path / "begun" / ".gitkeep").write_text("")
+    interrupt(corpus, tmp_path / "begun", hash_encoder(), 0)
+    assert [file.name for file in (tmp_path / "begun").iterdir()] == [".gitkeep"]

@@ -314,3 +314,11 @@ def test_the_real_pairs_are_streamed(shared_data: Path) -> None:
     first = next(examples)
     assert first.query
     assert first.positive
+
+
+def test_a_file_without_a_header_is_told_of_columns(tmp_path: Path) -> None:
+    (tmp_path / "collection.tsv").write_text("0\tfirst passage\n1\tsecond passage\n")
+    with pytest.raises(InputError, match=r"collection.tsv:2: expected an id .*without a header line wants --columns"):
+        list(read_documents(tmp_path / "collection.tsv"))
+    options = RowOptions(columns=("id", "text"))
+    assert [document.id for document, _ in read_documents(tmp_path / "collection.tsv", options)] == ["0", "1"]
