@@ -27,7 +27,8 @@ def results_table(reports: Sequence[Report]) -> Table:
         table.add_row(name, str(report.counts["queries"]), *figures, style="bold")
         for published in report.published:
             if published["measure"] in measures:
-                figures = _cells({published["measure"]: published["value"]}, measures)
+                # with the digits that were published
+                figures = [str(published["value"]) if name == published["measure"] else "" for name in measures]
                 table.add_row(f"  {published['system']} *", "", *figures, style="dim")
     if len(reports) > 1:
         shared = [name for name in measures if all(name in report.metrics for report in reports)]
