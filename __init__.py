@@ -1,4 +1,4 @@
-"""modernir: train, index, search and evaluate dense and late-interaction retrievers.
+"""modernir: train, index, search and evaluate text retrievers.
 
 The public names are loaded on first use, so that `import modernir` costs nothing.
 """

@@ -44,7 +44,7 @@ class CommandGroup(typer.core.TyperGroup):
 app = typer.Typer(
     name="modernir",
     cls=CommandGroup,
-    help="Train, index, search and evaluate dense and late-interaction retrievers.",
+    help="Train, index, search and evaluate text retrievers.",
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
@@ -65,7 +65,7 @@ def root(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Train, index, search and evaluate dense and late-interaction retrievers."""
+    """Train, index, search and evaluate text retrievers."""
 
 
 index_app = typer.Typer(help="Build and look after indexes.", no_args_is_help=True)

@@ -49,11 +49,6 @@ class Checkpoint:
     truncate_dim: int | None
 
     @property
-    def architecture(self) -> str:
-        """The network's `model_type`, such as "bert" or "modernbert"."""
-        return str(self.config.get("model_type", "unknown"))
-
-    @property
     def reading(self) -> Mapping[str, Any]:
         """How sentence-transformers reads texts for the network: its `sentence_bert_config.json`, or nothing."""
         return read_optional(self.network_folder / "sentence_bert_config.json")
@@ -146,6 +141,7 @@ def _only_pickled(folder: Path) -> bool:
 
 
 def _similarity(name: str, model: str) -> str:
+    # MaxSim sums dot products; what else keeps such a checkpoint from being a dense one is for the loader to say
     known = {"cosine": "cosine", "dot": "dot", "dot_product": "dot", "maxsim": "dot"}
     if name.lower() not in known:
         raise InputError(f"{model}: compares embeddings by {name}; an index here does so by cosine or dot product")

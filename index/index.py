@@ -16,11 +16,13 @@ from filelock import FileLock, Timeout
 from ..errors import InputError
 from .catalog import CATALOG_FILE, Catalog
 from .documents import Document
-from .segments import SEGMENT_ENDING, Segment, damaged, merge, write_segment
+from .segments import Segment, damaged, is_segment_file, merge, write_segment
 
 KINDS = ("dense",)
 METRICS = ("cosine", "dot")
 LOCK_FILE = "writer.lock"
+OWN_NAMES = {LOCK_FILE, f".{CATALOG_FILE}.tmp", *(f"{CATALOG_FILE}{end}" for end in ("", "-wal", "-shm", "-journal"))}
+"""Names of an index's files but for the segments."""
 SPILL_BYTES = 256 << 20
 
 
@@ -216,8 +218,8 @@ class Index:
     def _sweep(self) -> None:
         """Remove what a writer that died or failed left behind: segment files that no row names, temporary files."""
         named = {segment.file for segment in self._catalog.segments()}
-        for file in self.path.iterdir():
-            if file.name.endswith(".tmp") or (file.suffix == SEGMENT_ENDING and file.name not in named):
+        for file in own_files(self.path):
+            if file.suffix == ".tmp" or (is_segment_file(file.name) and file.name not in named):
                 file.unlink()
 
     def _unlock(self) -> None:
@@ -293,12 +295,7 @@ class Index:
 
 def own_files(folder: Path) -> list[Path]:
     """Return the files in a folder that are an index's, whole or left over."""
-    catalog = (CATALOG_FILE, f".{CATALOG_FILE}")
-    return [
-        file
-        for file in folder.iterdir()
-        if file.name.startswith(catalog) or file.name == LOCK_FILE or file.suffix in (SEGMENT_ENDING, ".tmp")
-    ]
+    return [file for file in folder.iterdir() if file.name in OWN_NAMES or is_segment_file(file.name)]
 
 
 def remove_index(folder: Path) -> None:

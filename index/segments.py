@@ -1,7 +1,8 @@
 """Segment files: immutable, checksummed, mapped into memory, each a FAISS index over consecutive keys."""
 
+import re
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import faiss
 import numpy as np
@@ -10,10 +11,13 @@ from ..errors import ModernirError
 from ..files import atomic_write, file_checksum
 from .catalog import SegmentRow
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+SEGMENT_NAME = "dense-{:012d}.faiss"
+_OWN_NAME = re.compile(r"dense-\d{12,}\.faiss|\.dense-\d{12,}\.faiss\..+\.tmp")
 
-SEGMENT_ENDING = ".faiss"
+
+def is_segment_file(name: str) -> bool:
+    """Say whether a file name is one that `write_segment` gives, to a whole file or to one under way."""
+    return _OWN_NAME.fullmatch(name) is not None
 
 
 def write_segment(folder: Path, first_key: int, vectors: np.ndarray) -> SegmentRow:
@@ -29,7 +33,7 @@ def write_segment(folder: Path, first_key: int, vectors: np.ndarray) -> SegmentR
     """
     flat = faiss.IndexFlatIP(vectors.shape[1])
     flat.add(vectors)
-    path = folder / f"dense-{first_key:012d}{SEGMENT_ENDING}"
+    path = folder / SEGMENT_NAME.format(first_key)
     atomic_write(path, lambda stream: stream.write(faiss.serialize_index(flat).data))
     return SegmentRow(first_key, len(vectors), path.name, path.stat().st_size, file_checksum(path))
 
@@ -89,7 +93,7 @@ class Segment:
                 return scores[order], rows[order]
 
 
-def merge(results: "Iterable[tuple[np.ndarray, np.ndarray]]", k: int) -> tuple[np.ndarray, np.ndarray]:
+def merge(results: Iterable[tuple[np.ndarray, np.ndarray]], k: int) -> tuple[np.ndarray, np.ndarray]:
     """Merge the segments' lists to the best k a query, equal scores in the order of their keys.
 
     Args:

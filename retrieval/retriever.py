@@ -89,7 +89,7 @@ class Retriever:
         """Encode and add documents; one whose id is there already replaces it. Durable when it returns.
 
         Raises:
-            InputError: A document comes twice, or the index was opened for reading only.
+            InputError: The index was opened for reading only, or a document comes twice in one commit (of 4,096).
         """
         for block in blocks(documents, DOCUMENTS_PER_COMMIT):
             vectors = self.encoder.encode_documents([document.content for document in block])

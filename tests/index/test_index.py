@@ -338,3 +338,16 @@ def test_one_id_is_no_list_of_ids(tmp_path: Path) -> None:
         with pytest.raises(TypeError, match="several ids"):
             index.delete("ab")
         assert len(index) == 2
+
+
+def test_files_of_other_names_are_never_swept(tmp_path: Path) -> None:
+    with Index.create(tmp_path / "ix", dim=2) as index:
+        index.add(["a"], np.eye(1, 2, dtype=np.float32))
+    others = {"mine.faiss", "notes.tmp", "catalog.sqlite.bak", ".dense.faiss.tmp"}
+    for name in others:
+        (tmp_path / "ix" / name).write_text("mine")
+    with Index.open(tmp_path / "ix", writable=True) as index:
+        with pytest.raises(ZeroDivisionError), index.batch():
+            raise ZeroDivisionError
+        assert len(index) == 1
+    assert others <= {file.name for file in (tmp_path / "ix").iterdir()}
