@@ -13,6 +13,7 @@ import torch
 from torch.nn import functional as F
 
 from ..errors import InputError
+from .stream import Stream
 
 ACTIVATIONS = {"gelu": "none", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh"}
 """Config names of the activations that run here, with torch's name of GELU's approximation."""
@@ -53,37 +54,6 @@ class Layer:
     up: Linear
     down: Linear
     output_norm: Norm
-
-
-@dataclass(frozen=True)
-class Stream:
-    """Texts of a batch laid end to end.
-
-    Attributes:
-        ids: (tokens,) int64.
-        positions: (tokens,) int64, from 0 in each text.
-        lengths: Tokens of each text.
-        rows: (texts, longest) int64, where in the stream each text's tokens are; padding repeats the text's first.
-        valid: (texts, longest) bool, False on padding.
-    """
-
-    ids: torch.Tensor
-    positions: torch.Tensor
-    lengths: torch.Tensor
-    rows: torch.Tensor
-    valid: torch.Tensor
-
-    @classmethod
-    def of(cls, texts: list[list[int]], device: torch.device) -> "Stream":
-        """Lay token id lists, none of them empty, end to end."""
-        lengths = torch.tensor([len(ids) for ids in texts])
-        starts = lengths.cumsum(0) - lengths
-        columns = torch.arange(int(lengths.max()))
-        valid = columns < lengths[:, None]
-        positions = columns.expand(len(texts), -1)[valid]
-        rows = starts[:, None] + torch.where(valid, columns, 0)
-        ids = torch.tensor([token for ids in texts for token in ids])
-        return cls(*(tensor.to(device) for tensor in (ids, positions, lengths, rows, valid)))
 
 
 class BertNetwork:

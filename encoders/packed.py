@@ -20,6 +20,7 @@ from .checkpoint import Checkpoint, read_optional
 from .dense import DenseEncoder
 from .pooling import pool, pooling_mode
 from .precision import torch_dtype
+from .stream import Stream
 
 TOKENS_PER_BATCH = {"cpu": 4096, "cuda": 65536}
 TEXTS_PER_BLOCK = 4096
@@ -76,8 +77,8 @@ class PackedEncoder(DenseEncoder):
 
     @torch.inference_mode()
     def _embed(self, ids: list[list[int]]) -> np.ndarray:
-        stream = bert.Stream.of(ids, self._network.device)
-        x = pool(self._network(stream), stream.lengths, self._head.pooling)
+        stream = Stream.of(ids, self._network.device)
+        x = pool(self._network(stream), stream.sizes, self._head.pooling)
         for step in self._head.steps:
             x = step(x)
         return x.cpu().numpy()
