@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .encoders.accelerate import accelerate as accelerate
     from .encoders.dense import DenseEncoder as DenseEncoder
     from .encoders.loading import load_encoder as load_encoder
     from .errors import InputError as InputError
@@ -27,6 +28,7 @@ _HOMES = {
     "InputError": "errors",
     "ModernirError": "errors",
     "Retriever": "retrieval.retriever",
+    "accelerate": "encoders.accelerate",
     "evaluate": "eval.evaluate",
     "load_encoder": "encoders.loading",
 }

@@ -72,6 +72,8 @@ index_app = typer.Typer(help="Build and look after indexes.", no_args_is_help=Tr
 app.add_typer(index_app, name="index")
 eval_app = typer.Typer(help="Measure retrievers on benchmarks.", no_args_is_help=True)
 app.add_typer(eval_app, name="eval")
+bench_app = typer.Typer(help="Measure speed and memory on this machine.", no_args_is_help=True)
+app.add_typer(bench_app, name="bench")
 
 
 class Empty(StrEnum):
@@ -80,6 +82,13 @@ class Empty(StrEnum):
     error = "error"
     skip = "skip"
     keep = "keep"
+
+
+class Against(StrEnum):
+    """What an encoder is measured against."""
+
+    sentence_transformers = "sentence-transformers"
+    nothing = "nothing"
 
 
 Model = Annotated[str, typer.Option("--model", "-m", help="Model folder or hub name.")]
@@ -299,6 +308,55 @@ def eval_beir(
         _print_json([report.to_json() for report in reports])
     else:
         show_reports(reports, Console())
+
+
+@bench_app.command("encode")
+def bench_encode(
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="Folder or hub name. Default: random weights of --init's size.")
+    ] = None,
+    init: Annotated[str, typer.Option(help="Size without --model: tiny, mini, base or large.")] = "base",
+    precision: Annotated[
+        str | None, typer.Option(help="Such as fp32,bf16,int8. Default: all that this device multiplies.")
+    ] = None,
+    workload: Annotated[
+        str,
+        typer.Option(
+            help="With commas, of queries, single, calls32, passages, bulk, long, fixed512, fixed8192, variable256, "
+            "variable4096."
+        ),
+    ] = "queries,passages,bulk,long",
+    against: Annotated[Against, typer.Option(help="Measured beside it.")] = Against.sentence_transformers,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads a variant. Default: the libraries'.")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Timed rounds.")] = 3,
+    scale: Annotated[float, typer.Option(min=0.01, help="Times as many texts.")] = 1.0,
+    device: Device = None,
+    attention: Annotated[str | None, typer.Option(help="Attention back-end of a ModernBERT, see doctor.")] = None,
+    trust_remote_code: RemoteCode = False,
+    as_json: AsJson = False,
+) -> None:
+    """Measure tokens/s, memory and parity of an encoder here, in interleaved rounds with sentence-transformers."""
+    from .bench.encode import Settings
+    from .bench.encode import bench_encode as measure
+    from .bench.report import print_outcome, to_json
+
+    settings = Settings.parse(
+        precisions=precision,
+        workloads=workload,
+        size=init,
+        with_peer=against is not Against.nothing,
+        device=device,
+        attention=attention,
+        threads=threads,
+        rounds=rounds,
+        scale=scale,
+        trust_remote_code=trust_remote_code,
+    )
+    outcome, about = measure(model, settings)
+    if as_json:
+        _print_json(to_json(outcome, about))
+    else:
+        print_outcome(outcome, about)
 
 
 @app.command()

@@ -5,13 +5,15 @@ A table of checks; each imports what it looks at and says what it found. A check
 
 import importlib.metadata
 import importlib.util
-import inspect
 import os
 import platform
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
 
 LIBRARIES = ("torch", "transformers", "sentence-transformers", "datasets", "beir", "faiss-cpu", "numba", "safetensors")
 
@@ -86,26 +88,33 @@ def check_devices() -> Iterator[Finding]:
 
 
 def check_attention() -> Iterator[Finding]:
-    """Look at the attention back-ends that torch and installed packages offer."""
+    """Look at the attention back-ends of our own networks, and which one each device and precision gets."""
+    from .encoders.modernbert.attention.choose import BACKENDS, choose
+    from .encoders.precision import torch_dtype
+
+    places = [(device, precision) for device, precisions in _devices() for precision in precisions]
+    chosen = {place: choose(place[0], torch_dtype(place[1])) for place in places}
+    for backend in BACKENDS:
+        reasons = {place: backend.why_not(place[0], torch_dtype(place[1])) for place in places}
+        runs = ", ".join(f"{device} {precision}" for (device, precision), reason in reasons.items() if not reason)
+        better = [place for place in places if BACKENDS.index(backend) < BACKENDS.index(chosen[place])]
+        curable = any(backend.remedy and backend.remedy in (reasons[place] or "") for place in better)
+        found = runs + (", by name only" if backend.only_by_name else "") if runs else str(list(reasons.values())[-1])
+        ok = True if runs else False if curable else None
+        yield Finding("attention", backend.name, found, ok, backend.remedy if curable else "")
+    for (device, precision), backend in chosen.items():
+        yield Finding("attention", f"chosen for {device} {precision}", backend.name, True)
+
+
+def _devices() -> "Iterator[tuple[torch.device, tuple[str, ...]]]":
+    """Yield each device that torch sees, with the precisions that a network may have there."""
     import torch
 
-    yield Finding("attention", "sdpa", "torch, any device", True)
-    cuda = torch.cuda.is_available()
-    need = "" if cuda else "; needs a CUDA device"
-    try:
-        from torch.nn.attention.varlen import varlen_attn
-
-        windowed = "window_size" in inspect.signature(varlen_attn).parameters
-        found = "with sliding windows" if windowed else "without sliding windows: they came with a later torch"
-        yield Finding("attention", "varlen_attn", f"in this torch, {found}{need}", windowed if cuda else None)
-    except ImportError:
-        remedy = 'pip install --upgrade "torch>=2.10"' if cuda else ""
-        yield Finding("attention", "varlen_attn", "not in this torch", False if cuda else None, remedy)
-    yield Finding("attention", "flex_attention", f"in this torch{need}", True if cuda else None)
-    present = _has("flash_attn")
-    remedy = "" if present or not cuda else 'pip install "modernir[gpu]" --no-build-isolation'
-    found = "installed" if present else f"not installed{need}"
-    yield Finding("attention", "flash-attn", found, present or None, remedy)
+    yield torch.device("cpu"), ("fp32", "bf16")
+    for number in range(torch.cuda.device_count()):
+        yield torch.device("cuda", number), ("fp32", "fp16", "bf16")
+    if torch.backends.mps.is_available():
+        yield torch.device("mps"), ("fp32", "fp16")
 
 
 def check_faiss() -> Iterator[Finding]:

@@ -1,11 +1,25 @@
 """What every dense embedder offers, whichever network is behind it: one vector a text."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
+from .ahead import ahead
 from .checkpoint import Checkpoint
+
+T = TypeVar("T")
+TEXTS_PER_BLOCK = 4096
+"""Texts that are tokenised at once."""
+
+
+class Read(Protocol):
+    """Texts made ready for the network."""
+
+    @property
+    def cut(self) -> int:
+        """How many of them were longer than the network reads."""
 
 
 class DenseEncoder(ABC):
@@ -15,22 +29,26 @@ class DenseEncoder(ABC):
         name: The model's folder or hub name, as it was given.
         dim: Length of an embedding.
         max_length: Tokens that are read of a text; the rest is cut.
+        document_length: The same of a document, where the checkpoint tells it from a query.
         similarity: "cosine" (embeddings are compared normalised) or "dot".
         device: Where it runs, such as "cpu" or "cuda:0".
-        precision: "fp32", "bf16" or "fp16"; embeddings are float32 whatever it is.
+        precision: What it computes in, such as "fp32"; embeddings are float32 whatever it is.
         fingerprint: 32 hexadecimal digits that change when the model does.
         query_prompt, document_prompt: Texts put before every query and document.
+        truncated: Documents that were cut so far.
     """
 
     def __init__(self, checkpoint: Checkpoint, dim: int, max_length: int, device: str, precision: str) -> None:
         self.name = checkpoint.name
         self.dim = dim
         self.max_length = max_length
+        self.document_length = int(checkpoint.reading.get("document_length") or max_length)
         self.similarity = checkpoint.similarity
         self.device = device
         self.precision = precision
         self.query_prompt = checkpoint.prompt("query")
         self.document_prompt = checkpoint.prompt("document")
+        self.truncated = 0
         self._checkpoint = checkpoint
         self._fingerprint: str | None = None
 
@@ -47,20 +65,94 @@ class DenseEncoder(ABC):
         return self._fingerprint
 
     def encode_queries(self, texts: Sequence[str]) -> np.ndarray:
-        """Return the embeddings of queries, (n, dim) float32, in the order of `texts`."""
-        return self._checked(texts, self.query_prompt, "query")
+        """Return the embeddings of queries, (n, dim) float32, in the order of `texts`.
+
+        Raises:
+            TypeError: An element is no string; the message says which.
+        """
+        blocks = ((block, self._read(block, "query")) for block in _blocks(_checked(texts)))
+        return self._joined(len(texts), ((block, self._encode(read)) for block, read in blocks))
 
     def encode_documents(self, texts: Sequence[str]) -> np.ndarray:
-        """Return the embeddings of documents, (n, dim) float32, in the order of `texts`."""
-        return self._checked(texts, self.document_prompt, "document")
+        """Return the embeddings of documents, (n, dim) float32, in the order of `texts`.
 
-    def _checked(self, texts: Sequence[str], prompt: str, task: str) -> np.ndarray:
-        if isinstance(texts, str):
-            raise TypeError(f"expected a list of texts, found one text; write [{texts[:20]!r}]")
-        if len(texts) == 0:
-            return np.empty((0, self.dim), dtype=np.float32)
-        return self._encode(texts, prompt, task)
+        A text longer than the model reads is cut and counted in `truncated`.
+
+        Raises:
+            TypeError: An element is no string; the message says which.
+        """
+        return self._joined(len(texts), self.encode_stream(_blocks(_checked(texts))))
+
+    def encode_stream(
+        self, blocks: Iterable[Sequence[T]], text: Callable[[T], Any] = lambda item: item
+    ) -> Generator[tuple[Sequence[T], np.ndarray], None, None]:
+        """Embed documents block by block; a thread tokenises the next two blocks while the present one is encoded.
+
+        Memory holds three blocks, however many there are. Closing the iterator stops the thread.
+
+        Args:
+            blocks: Lists of documents, drawn in the caller's thread.
+            text: Makes a document's text of an element.
+
+        Yields:
+            Each block with its embeddings, (n, dim) float32.
+
+        Raises:
+            TypeError: A text is no string; the message says which of its block.
+        """
+
+        def read(block: Sequence[T]) -> Read | None:
+            return self._read(_checked([text(item) for item in block]), "document") if len(block) else None
+
+        for block, ready in ahead(blocks, read):
+            if ready is None:
+                yield block, np.empty((0, self.dim), dtype=np.float32)
+                continue
+            self.truncated += ready.cut
+            yield block, self._encode(ready)
+
+    def _joined(self, count: int, blocks: Iterable[tuple[Sequence[str], np.ndarray]]) -> np.ndarray:
+        vectors = np.empty((count, self.dim), dtype=np.float32)
+        start = 0
+        for block, embedded in blocks:
+            vectors[start : start + len(block)] = embedded
+            start += len(block)
+        return vectors
 
     @abstractmethod
-    def _encode(self, texts: Sequence[str], prompt: str, task: str) -> np.ndarray:
-        """Embed at least one text, (n, dim) float32."""
+    def _read(self, texts: Sequence[str], task: str) -> Read:
+        """Make at least one "query" or "document" ready, its prompt before it, in any thread."""
+
+    @abstractmethod
+    def _encode(self, read: Any) -> np.ndarray:  # noqa: ANN401 - what the class's own `_read` returns
+        """Embed what `_read` made ready, (n, dim) float32."""
+
+
+class EncodesDocuments(Protocol):
+    """The least that an encoder of the caller's own offers."""
+
+    def encode_documents(self, texts: Sequence[str]) -> np.ndarray: ...  # noqa: D102 - see DenseEncoder
+
+
+def encode_blocks(
+    encoder: EncodesDocuments, blocks: Iterable[Sequence[T]], text: Callable[[T], str]
+) -> Generator[tuple[Sequence[T], np.ndarray], None, None]:
+    """Yield each block with its embeddings, see `encode_stream`; an encoder without that takes one after the other."""
+    if isinstance(encoder, DenseEncoder):
+        yield from encoder.encode_stream(blocks, text)
+    else:
+        for block in blocks:
+            yield block, encoder.encode_documents([text(item) for item in block])
+
+
+def _checked(texts: Sequence[str]) -> Sequence[str]:
+    if isinstance(texts, str):
+        raise TypeError(f"expected a list of texts, found one text; write [{texts[:20]!r}]")
+    for position, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise TypeError(f"expected texts, found {type(text).__name__} at position {position}")
+    return texts
+
+
+def _blocks(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (texts[start : start + TEXTS_PER_BLOCK] for start in range(0, len(texts), TEXTS_PER_BLOCK))

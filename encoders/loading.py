@@ -19,6 +19,7 @@ def load_encoder(
     device: str | None = None,
     precision: str | None = None,
     trust_remote_code: bool = False,
+    attention: str | None = None,
 ) -> DenseEncoder:
     """Load a dense embedder; prompts, maximum length, pooling and normalisation come from the checkpoint.
 
@@ -26,8 +27,11 @@ def load_encoder(
         name_or_path: A folder or a hub name: any dense sentence-transformers checkpoint, or a bare network such as
             a ModernBERT, which gets mean pooling.
         device: "cpu", "cuda", "cuda:1", "mps"; None takes the best there is.
-        precision: "fp32", "bf16" or "fp16"; None takes the fastest that keeps retrieval quality.
+        precision: "fp32", "bf16", "fp16" or, for ModernBERT on a CPU, "int8"; None takes the fastest that keeps
+            retrieval quality.
         trust_remote_code: Run Python code that the checkpoint brings. Never on by itself.
+        attention: Name of an attention back-end, see `modernir doctor`, for a ModernBERT that runs on this package's
+            network; None takes the best there is.
 
     Raises:
         InputError: There is no such model, it is no dense embedder, or the device or precision is not to be had.
@@ -35,24 +39,32 @@ def load_encoder(
     checkpoint = open_checkpoint(name_or_path)
     _refuse_multi_vector(checkpoint)
 
-    from .precision import resolve_device, resolve_precision
+    from .precision import resolve_device
 
-    target = resolve_device(device)
-    return _first_that_loads(checkpoint, target, resolve_precision(precision, target), trust_remote_code)
+    return _first_that_loads(checkpoint, resolve_device(device), precision, trust_remote_code, attention)
 
 
 def _first_that_loads(
-    checkpoint: Checkpoint, device: "torch.device", precision: str, trust_remote_code: bool
+    checkpoint: Checkpoint,
+    device: "torch.device",
+    precision: str | None,
+    trust_remote_code: bool,
+    attention: str | None,
 ) -> DenseEncoder:
     from .packed import load_packed
+    from .precision import resolve_precision
 
     def through_sentence_transformers() -> DenseEncoder:
+        if precision == "int8" or attention is not None:
+            asked = "int8" if precision == "int8" else f"the attention back-end {attention!r}"
+            raise InputError(f"{checkpoint.name}: not a ModernBERT that this package runs itself; leave {asked} out")
+
         from .sentence_transformer import SentenceTransformerEncoder
 
-        return SentenceTransformerEncoder(checkpoint, device, precision, trust_remote_code)
+        return SentenceTransformerEncoder(checkpoint, device, resolve_precision(precision, device), trust_remote_code)
 
     loaders: tuple[Callable[[], DenseEncoder | None], ...] = (
-        lambda: load_packed(checkpoint, device, precision),
+        lambda: load_packed(checkpoint, device, precision, attention),
         through_sentence_transformers,
     )
     return next(encoder for load in loaders if (encoder := load()) is not None)

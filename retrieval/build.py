@@ -3,6 +3,7 @@
 A finished index is never touched unless `overwrite` says so, and then only when the new one is whole.
 """
 
+import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..encoders.dense import DenseEncoder
+from ..encoders.dense import DenseEncoder, encode_blocks
 from ..errors import InputError
 from ..files import file_checksum, replace_folder
 from ..index.catalog import CATALOG_FILE, Catalog
@@ -153,16 +154,19 @@ def _build(
         raise InputError(f"{source}: no documents in it")
     with _open_or_create(path, encoder, origin, overwrite) as index:
         build = _Build(index)
+        start, cut = build.done, _truncated(encoder)
         with (
             _nothing_left_of_nothing(build),
             progress("indexing", count_rows(corpus_file(source)), "docs", build.done, quiet) as report,
         ):
             try:
-                for block in blocks(build.fresh(chain([first], documents)), encoder.block_size):
-                    build.add(block, encoder.encode_documents([document.content for document in block]))
-                    report(build.done + build.waiting)
-                    if build.is_commit_due:
-                        build.commit()
+                fresh = blocks(build.fresh(chain([first], documents)), encoder.block_size)
+                with closing(encode_blocks(encoder, fresh, lambda document: document.content)) as encoded:
+                    for block, vectors in encoded:
+                        build.add(block, vectors)
+                        report(build.done + build.waiting)
+                        if build.is_commit_due:
+                            build.commit()
             except KeyboardInterrupt as interrupt:
                 build.commit()
                 kept = f"{build.done:,} documents are kept in {path}; the same command goes on from there"
@@ -170,6 +174,19 @@ def _build(
             finally:
                 build.commit()
         index.set(build=None, source=origin)  # its end may have been mended since the build began
+        if not quiet and _truncated(encoder) > cut:
+            _tell_of_cuts(_truncated(encoder) - cut, build.done - start, encoder)
+
+
+def _truncated(encoder: DenseEncoder) -> int:
+    return getattr(encoder, "truncated", 0)  # an encoder of the caller's own need not count
+
+
+def _tell_of_cuts(cut: int, documents: int, encoder: DenseEncoder) -> None:
+    sys.stderr.write(
+        f"{cut:,} of {documents:,} documents were longer than the {encoder.document_length:,} tokens that the model "
+        "reads; what comes after is not searched\n"
+    )
 
 
 @contextmanager
@@ -263,5 +280,5 @@ class _Build:
             self.index.set(build={"done": self.done + self.waiting})
         self.done += self.waiting
         self._documents, self._vectors = [], []
-        self._uncommitted.clear()
+        self._uncommitted.difference_update(ids)  # the build reads ahead: later documents are known already
         self._last_commit = time.monotonic()

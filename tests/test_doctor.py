@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+import torch
 
 from modernir import cli, doctor
 from modernir.doctor import Finding, examine, print_findings
@@ -24,6 +25,51 @@ def test_every_area_is_looked_at() -> None:
 
 def test_what_is_missing_has_a_cure() -> None:
     assert all(finding.remedy for finding in examine() if finding.ok is False)
+
+
+def test_attention_backends_are_listed_with_where_they_run_or_why_they_do_not() -> None:
+    from modernir.encoders.modernbert.attention.choose import BACKENDS
+
+    findings = {finding.name: finding for finding in doctor.check_attention()}
+    assert all(backend.name in findings for backend in BACKENDS)
+    assert "cpu fp32" in findings["padded"].found
+    assert findings["chosen for cpu fp32"].found == "blockwise"
+    if not torch.cuda.is_available():
+        assert (findings["varlen"].found, findings["varlen"].ok) == ("needs a CUDA device", None)
+
+
+@pytest.fixture
+def one_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CUDA device that is not there, of a torch whose varlen_attn has no windows, without flash-attn."""
+    from modernir.encoders.modernbert.attention import choose, flash, flex, varlen
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: (9, 0))
+    monkeypatch.setattr(varlen, "_varlen_attn", lambda: lambda query, key, value: query)
+    monkeypatch.setattr(flash, "installed", lambda module: False)
+    monkeypatch.setattr(flex, "installed", lambda module: True)
+    monkeypatch.setattr(choose, "_fault", lambda backend, device, dtype: None)
+    choose.choose.cache_clear()
+
+
+def test_a_better_attention_backend_that_could_be_installed_is_told_with_its_command(one_gpu: None) -> None:
+    findings = {finding.name: finding for finding in doctor.check_attention()}
+    assert findings["chosen for cuda:0 bf16"].found == "flex"
+    for name, command in (("varlen", "pip install --upgrade torch"), ("flash-attn", "modernir[gpu]")):
+        assert findings[name].ok is False
+        assert command in findings[name].remedy
+    assert (findings["varlen-fa3"].ok, findings["varlen-fa3"].remedy) == (None, "")
+
+
+def test_no_package_is_asked_for_where_a_better_backend_runs(one_gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    from modernir.encoders.modernbert.attention import varlen
+
+    monkeypatch.setattr(varlen, "_varlen_attn", lambda: lambda query, window_size: query)
+    findings = {finding.name: finding for finding in doctor.check_attention()}
+    assert findings["chosen for cuda:0 bf16"].found == "varlen"
+    assert findings["varlen"].ok is True
+    assert (findings["flash-attn"].ok, findings["flash-attn"].remedy) == (None, "")
 
 
 def run_doctor(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:

@@ -1,1 +1,1 @@
-"""The ModernBERT network: its sizes, and a new one with random weights."""
+"""The ModernBERT network: its configuration and sizes, its folders, a new one with random weights."""

@@ -1,7 +1,4 @@
-"""A new ModernBERT with random weights, as the sentence-transformers model that training starts from.
-
-The network is transformers' own, so that what is saved loads in plain sentence-transformers.
-"""
+"""A new ModernBERT with random weights, as the sentence-transformers model that training starts from."""
 
 import tempfile
 from pathlib import Path
@@ -31,14 +28,17 @@ def new_model(
     import torch
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
-    from transformers import ModernBertModel
+
+    from .folder import save
+    from .network import ModernBert
 
     config = config_for(source, tokenizer)
-    tokenizer.model_max_length = min(max_length, config.max_position_embeddings)
+    tokenizer.model_max_length = min(max_length, config.positions)
     torch.manual_seed(seed)
     # the Transformer module only loads from a folder
-    with tempfile.TemporaryDirectory() as folder:
-        ModernBertModel(config).float().save_pretrained(folder)
+    with tempfile.TemporaryDirectory() as parent:
+        folder = Path(parent) / "network"
+        save(ModernBert(config), folder)
         tokenizer.save_pretrained(folder)
-        transformer = Transformer(folder)
-    return SentenceTransformer(modules=[transformer, Pooling(config.hidden_size, "mean"), Normalize()])
+        transformer = Transformer(str(folder))
+    return SentenceTransformer(modules=[transformer, Pooling(config.width, "mean"), Normalize()])

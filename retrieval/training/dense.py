@@ -5,10 +5,11 @@ cached gradients, so that memory goes by `mini_batch_size` and not by `batch_siz
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ...encoders.accelerate import accelerate
 from ...errors import InputError
 from ..readers.rows import RowOptions
 from .data import EXAMPLES_FILE, open_examples, split_held_out, write_examples
@@ -44,6 +45,8 @@ def train_dense(settings: TrainingSettings) -> Path:
                 f"{len(examples)} examples to train on are less than one --batch-size {settings.batch_size}"
             )
         model = load_model(str(checkpoint)) if checkpoint else starting_model(settings, examples)
+        with suppress(InputError):  # what the engine does not run trains as it is
+            accelerate(model)
         _train(settings, run, model, examples, held_out, checkpoint)
         run.publish(model)
     return run.path

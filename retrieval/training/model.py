@@ -57,7 +57,7 @@ def load_model(name: str) -> "SentenceTransformer":
 
 def _new(settings: TrainingSettings, examples: "Dataset") -> "SentenceTransformer":
     source = settings.init or ""
-    vocabulary = config_for(source).vocab_size
+    vocabulary = config_for(source).vocabulary
     if settings.tokenizer:
         tokenizer = load_tokenizer(settings.tokenizer)
     else:

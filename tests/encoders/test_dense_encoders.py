@@ -7,12 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 
 from modernir import InputError, load_encoder
-from modernir.encoders import packed
+from modernir.encoders import dense, networks
 from modernir.encoders.bundled import bundled_folder
-from modernir.encoders.packed import PackedEncoder
+from modernir.encoders.checkpoint import open_checkpoint
+from modernir.encoders.packed import PackedEncoder, load_packed
 from modernir.encoders.sentence_transformer import SentenceTransformerEncoder
 
 Make = Callable[..., Path]
@@ -62,26 +65,120 @@ def test_other_poolings_run_through_sentence_transformers(
     np.testing.assert_allclose(encoder.encode_documents(texts), reference, atol=1e-5)
 
 
-def test_a_bare_modernbert_gets_mean_pooling(tmp_path: Path, bare_bert: Path, texts: list[str]) -> None:
-    from transformers import AutoTokenizer, ModernBertConfig, ModernBertModel
+@pytest.fixture(scope="module")
+def make_modernbert(bare_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Make:
+    """A function that saves a bare ModernBERT of 3 layers, whose windows are shorter than the longest text."""
+    from transformers import AutoTokenizer, ModernBertConfig, ModernBertForMaskedLM, ModernBertModel
 
-    config = ModernBertConfig(
-        vocab_size=128,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        max_position_embeddings=64,
-        pad_token_id=0,
-    )
-    ModernBertModel(config).save_pretrained(tmp_path)
-    AutoTokenizer.from_pretrained(bare_bert).save_pretrained(tmp_path)
-    encoder = load_encoder(tmp_path, device="cpu", precision="fp32")
-    reference = SentenceTransformer(str(tmp_path), device="cpu")
+    roles = {"pad": 0, "cls": 2, "bos": 2, "sep": 3, "eos": 3}
+
+    def make(head: bool = False, **fields: object) -> Path:
+        config = ModernBertConfig(
+            **{"num_attention_heads": 2, "vocab_size": 128, "hidden_size": 64, "intermediate_size": 96}
+            | {"num_hidden_layers": 3, "local_attention": 8, "max_position_embeddings": 64, "initializer_range": 0.3}
+            | {f"{role}_token_id": token for role, token in roles.items()}
+            | fields
+        )
+        torch.manual_seed(2)
+        folder = tmp_path_factory.mktemp("modernbert")
+        (ModernBertForMaskedLM if head else ModernBertModel)(config).save_pretrained(folder)
+        AutoTokenizer.from_pretrained(bare_bert).save_pretrained(folder)
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def modernbert(make_modernbert: Make) -> Path:
+    return make_modernbert()
+
+
+def save_model(bare: Path, folder: Path, *modules: torch.nn.Module, **settings: object) -> Path:
+    from sentence_transformers.sentence_transformer.modules import Transformer
+
+    model = SentenceTransformer(modules=[Transformer(str(bare), max_seq_length=24), *modules], **settings)
+    model.save_pretrained(str(folder))
+    return folder
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+@pytest.mark.parametrize("dense", [False, True])
+def test_modernbert_embeddings_equal_sentence_transformers(
+    pooling: str, dense: bool, modernbert: Path, tmp_path: Path, texts: list[str]
+) -> None:
+    from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling
+
+    torch.manual_seed(3)
+    after = [Dense(64, 16)] if dense else []
+    prompts = {"query": "query ", "document": "the document "}
+    folder = save_model(modernbert, tmp_path, Pooling(64, pooling), *after, Normalize(), prompts=prompts)
+    encoder = load_encoder(folder, device="cpu", precision="fp32")
+    reference = SentenceTransformer(str(folder), device="cpu")
+    assert isinstance(encoder, PackedEncoder)
+    assert encoder.dim == (16 if dense else 64)
+    np.testing.assert_allclose(encoder.encode_queries(texts), reference.encode_query(texts), atol=1e-5)
+    np.testing.assert_allclose(encoder.encode_documents(texts), reference.encode_document(texts), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "fields", [{}, {"head": True}, {"num_attention_heads": 4}], ids=["encoder", "masked language model", "narrow heads"]
+)
+def test_a_bare_modernbert_gets_mean_pooling(fields: dict, make_modernbert: Make, texts: list[str]) -> None:
+    folder = make_modernbert(**fields)
+    encoder = load_encoder(folder, device="cpu", precision="fp32")
+    reference = SentenceTransformer(str(folder), device="cpu")
+    assert isinstance(encoder, PackedEncoder)
+    np.testing.assert_allclose(encoder.encode_documents(texts), reference.encode(texts), atol=5e-5)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "int8"])
+def test_modernbert_in_fewer_bits_stays_close(precision: str, modernbert: Path, texts: list[str]) -> None:
+    exact = load_encoder(modernbert, device="cpu", precision="fp32").encode_documents(texts)
+    encoder = load_encoder(modernbert, device="cpu", precision=precision)
+    assert encoder.precision == precision
     found = encoder.encode_documents(texts)
-    assert found.shape == (len(texts), 32)
     assert found.dtype == np.float32
-    np.testing.assert_allclose(found, reference.encode(texts), atol=1e-5)
+    cosines = (exact * found).sum(1) / np.linalg.norm(exact, axis=1) / np.linalg.norm(found, axis=1)
+    assert 0.99 < cosines.min() < 1 - 1e-7
+
+
+@pytest.mark.parametrize("attention", ["plain", "padded"])
+def test_an_attention_back_end_of_choice_gives_the_same(attention: str, modernbert: Path, texts: list[str]) -> None:
+    chosen = load_encoder(modernbert, device="cpu", precision="fp32", attention=attention)
+    best = load_encoder(modernbert, device="cpu", precision="fp32")
+    np.testing.assert_allclose(chosen.encode_documents(texts), best.encode_documents(texts), atol=5e-5)
+
+
+def test_a_modernbert_that_is_not_ours_runs_through_sentence_transformers(
+    make_modernbert: Make, texts: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "modernir")
+    folder = make_modernbert(mlp_bias=True)
+    encoder = load_encoder(folder, device="cpu", precision="fp32")
+    assert isinstance(encoder, SentenceTransformerEncoder)
+    assert "mlp_bias is True" in caplog.text
+    reference = SentenceTransformer(str(folder), device="cpu").encode(texts)
+    np.testing.assert_allclose(encoder.encode_documents(texts), reference, atol=1e-5)
+
+
+def test_weights_that_are_no_numbers_are_an_error(modernbert: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(modernbert, tmp_path / "model")
+    tensors = load_file(folder / "model.safetensors")
+    tensors["layers.1.mlp.Wi.weight"][3, 4] = float("nan")
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(InputError, match=r"model.safetensors: .*layers.1.mlp.Wi.weight"):
+        load_encoder(folder, device="cpu")
+
+
+def test_a_text_without_a_token_gets_zeros(modernbert: Path, tmp_path: Path, texts: list[str]) -> None:
+    folder = shutil.copytree(modernbert, tmp_path / "model")
+    content = json.loads((folder / "tokenizer.json").read_text())
+    (folder / "tokenizer.json").write_text(json.dumps(content | {"post_processor": None}))
+    encoder = load_encoder(folder, device="cpu", precision="fp32")
+    assert isinstance(encoder, PackedEncoder)
+    found = encoder.encode_documents(["dense", "", "query index"])
+    assert found.any(axis=1).tolist() == [True, False, True]
+    assert not encoder.encode_documents(["", ""]).any()
 
 
 @pytest.mark.parametrize("budget", [1, 40, 100_000])
@@ -90,8 +187,8 @@ def test_an_embedding_does_not_depend_on_its_neighbours(
 ) -> None:
     encoder = load_encoder(make_checkpoint(), device="cpu", precision="fp32")
     alone = np.concatenate([encoder.encode_documents([text]) for text in texts])
-    monkeypatch.setitem(packed.TOKENS_PER_BATCH, "cpu", budget)
-    monkeypatch.setattr(packed, "TEXTS_PER_BLOCK", 7)
+    monkeypatch.setattr(networks.Kind, "budget", lambda kind, device: budget)
+    monkeypatch.setattr(dense, "TEXTS_PER_BLOCK", 7)
     np.testing.assert_allclose(encoder.encode_documents(texts), alone, atol=1e-5)
     np.testing.assert_allclose(encoder.encode_documents(texts[::-1])[::-1], alone, atol=1e-5)
 
@@ -129,17 +226,12 @@ def edit(file: str, **changes: object) -> Change:
 
 
 def set_dtype(folder: Path, dtype: str) -> None:
-    import torch
-    from safetensors.torch import load_file, save_file
-
     file = folder / "model.safetensors"
     tensors = {name: tensor.to(getattr(torch, dtype)) for name, tensor in load_file(file).items()}
     save_file(tensors, file, metadata={"format": "pt"})
 
 
 def rename_norms(folder: Path) -> None:
-    from safetensors.torch import load_file, save_file
-
     file = folder / "model.safetensors"
     old = {"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"}
     renamed = load_file(file)
@@ -247,8 +339,6 @@ def test_the_fingerprint_follows_the_model_not_its_place(make_checkpoint: Make, 
 
 
 def test_the_precision_chosen_by_itself_is_one_that_the_device_has() -> None:
-    import torch
-
     from modernir.encoders.precision import resolve_precision
 
     assert resolve_precision(None, torch.device("cpu")) in ("fp32", "bf16")
@@ -309,9 +399,29 @@ class TestRefusals:
 
     def test_a_projection_without_weights(self, make_checkpoint: Make, tmp_path: Path) -> None:
         folder = shutil.copytree(make_checkpoint(dense=16), tmp_path / "model")
-        (folder / "2_Dense" / "model.safetensors").unlink()
+        weights = folder / "2_Dense" / "model.safetensors"
+        save_file({"other": torch.zeros(1)}, weights)
         with pytest.raises(InputError, match=r"2_Dense: expected the tensor 'linear.weight'"):
             load_encoder(folder)
+        weights.unlink()
+        with pytest.raises(InputError, match=r"2_Dense: expected the tensor 'linear.weight'"):
+            load_encoder(folder)
+
+    def test_what_only_modernbert_has(self, make_checkpoint: Make, make_modernbert: Make) -> None:
+        cpu = torch.device("cpu")
+        with pytest.raises(InputError, match="int8 is for ModernBERT; choose fp32 or bf16"):
+            load_packed(open_checkpoint(make_checkpoint()), cpu, "int8")
+        with pytest.raises(InputError, match="attention back-ends are for ModernBERT; leave 'plain' out"):
+            load_encoder(make_checkpoint(), device="cpu", attention="plain")
+        with pytest.raises(InputError, match="not a ModernBERT that this package runs itself"):
+            load_encoder(make_checkpoint(pooling="max"), device="cpu", attention="plain")
+        bare = make_modernbert()
+        with pytest.raises(InputError, match="unknown attention back-end 'quick'"):
+            load_encoder(bare, device="cpu", attention="quick")
+        with pytest.raises(InputError, match="int8 has an attention of its own, not 'plain'"):
+            load_packed(open_checkpoint(bare), cpu, "int8", "plain")
+        with pytest.raises(InputError, match="int8 needs heads whose width is a multiple of 32, found 16"):
+            load_packed(open_checkpoint(make_modernbert(num_attention_heads=4)), cpu, "int8")
 
     def test_a_folder_that_is_no_model(self, tmp_path: Path) -> None:
         with pytest.raises(InputError, match=r"not a model folder; expected modules.json"):

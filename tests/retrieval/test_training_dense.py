@@ -43,7 +43,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> dict:
         )
     (folder / "toy.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     shape = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
-    fields = config_for("tiny").to_dict() | shape | {"vocab_size": 384, "layer_types": None}
+    fields = config_for("tiny").to_fields() | shape | {"vocab_size": 384, "layer_types": None}
     (folder / "toy.json").write_text(json.dumps(fields))
     return {
         "data": [str(folder / "toy.jsonl")],

@@ -20,7 +20,7 @@ from modernir.retrieval.training.settings import TrainingSettings
 @pytest.fixture
 def model(tmp_path: Path) -> SentenceTransformer:
     shape = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
-    fields = config_for("tiny").to_dict() | shape | {"vocab_size": 320, "layer_types": None}
+    fields = config_for("tiny").to_fields() | shape | {"vocab_size": 320, "layer_types": None}
     (tmp_path / "toy.json").write_text(json.dumps(fields))
     return new_model(tmp_path / "toy.json", train_tokenizer(["some words " * 9], 320), max_length=24, seed=0)
 

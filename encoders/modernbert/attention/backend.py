@@ -23,8 +23,15 @@ class Backend:
         prepare: Given a stream and a half window, the function that every layer with this window calls. What depends
             on the stream alone (masks, rows, windows) is computed here, once a batch. A token sees what is at most
             `window` tokens away on either side, both ends included; None sees the whole text.
+        only_by_name: Whether it runs only where it is asked for by name.
+        replays: Whether it reads nothing of a stream on the host but `longest`, and allows texts without a token at
+            the end: a CUDA graph of it then serves every stream of as many tokens and texts.
+        remedy: The command that adds what may be missing, or empty. Where it would help, `why_not` ends with it.
     """
 
     name: str
     why_not: Callable[[torch.device, torch.dtype], str | None]
     prepare: Callable[[Stream, int | None], Attend]
+    only_by_name: bool = False
+    replays: bool = False
+    remedy: str = ""

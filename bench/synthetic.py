@@ -1,0 +1,60 @@
+"""A ModernBERT of random weights to measure where no trained one is at hand: speed does not depend on the weights.
+
+Its tokenizer knows a fixed list of words, so that a text of n words has n tokens and two special ones.
+
+Accuracy does depend on the weights: layers that were never trained add little to the embeddings of the tokens, so that
+cosines between precisions come out closer to 1 than with a trained model.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..encoders.modernbert.presets import PRESETS
+from ..encoders.modernbert.tokenizer import SPECIAL_TOKENS
+from ..errors import InputError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+
+def save_random_model(folder: Path, size: str = "base", seed: int = 0) -> None:
+    """Save a dense embedder (network, mean pooling, normalisation) with random float32 weights in `folder`.
+
+    Args:
+        folder: Where to; made if need be.
+        size: One of the presets: tiny, mini, base, large.
+        seed: The same seed gives the same weights.
+
+    Raises:
+        InputError: The size is unknown.
+    """
+    from transformers.utils import logging
+
+    from ..encoders.modernbert.fresh import new_model
+
+    if size not in PRESETS:
+        raise InputError(f"no ModernBERT size {size!r}; expected {', '.join(PRESETS)}")
+    logging.disable_progress_bar()
+    preset = PRESETS[size]
+    new_model(size, _word_tokenizer(preset.vocabulary), preset.positions, seed).save(str(folder))
+
+
+def _word_tokenizer(vocabulary: int) -> "PreTrainedTokenizerFast":
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    words = [f"w{number}" for number in range(vocabulary - len(SPECIAL_TOKENS))]
+    numbers = {token: number for number, token in enumerate([*SPECIAL_TOKENS, *words])}
+    tokenizer = Tokenizer(models.WordLevel(numbers, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    ends = [(token, numbers[token]) for token in ("[CLS]", "[SEP]")]
+    tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ends)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        pad_token="[PAD]",
+        mask_token="[MASK]",
+        model_input_names=["input_ids", "attention_mask"],
+    )

@@ -1,0 +1,227 @@
+"""One contrastive training step (InfoNCE over query-passage pairs, forward and backward), padded and unpadded.
+
+    python benchmarks/train_step.py [--model FOLDER] [--pairs 16,32] [--rounds 3] [--threads 1] [--only fp32]
+        [--device cpu] [--json FILE]
+
+sentence-transformers as it is (transformers' network, padded to the longest text of the batch) beside the same model
+after `modernir.accelerate`, in float32 and with bfloat16 weights. Queries and passages are in random order, as a
+training loader brings them; each goes through the model in one batch. The step ends with the gradients: no optimiser.
+Each variant is a process of its own, asked in turn; put `taskset --cpu-list 1` before the command for steady figures
+of one core. Peak is the resident set at its highest, weights included (on CUDA: what torch's allocator hands out);
+"over loaded" is its excess over the level after loading and a step with two short pairs. Loss and gradient norm are
+compared with the first variant's.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from modernir.bench.report import environment, table
+from modernir.bench.synthetic import save_random_model
+from modernir.bench.texts import TextMaker
+from modernir.bench.worker import Sample, Worker, WorkerError
+from modernir.bench.workloads import passages, queries
+from modernir.encoders.checkpoint import open_checkpoint
+
+TEMPERATURE = 0.05
+SEED = 0
+DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
+VARIANTS = {
+    "sentence-transformers fp32": ("fp32", False),
+    "sentence-transformers bf16 weights": ("bf16", False),
+    "modernir.accelerate fp32": ("fp32", True),
+    "modernir.accelerate bf16 weights": ("bf16", True),
+}
+"""Name to precision of the weights, and whether the model is accelerated."""
+Pairs = tuple[list[str], list[str]]
+Step = Callable[[Pairs], dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One variant at one batch size; `ratio`s are the first variant's figure by this one's, of the same round."""
+
+    pairs: int
+    variant: str
+    tokens: int
+    seconds: list[float]
+    ratio: float
+    peak: int | None
+    growth: int | None
+    loss: float
+    gradient_norm: float
+
+
+def load_step(model: str, device: str, precision: str, accelerated: bool) -> Step:
+    """Load a model in a worker and return the step, which maps (queries, passages) to loss and gradient norm."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    network = SentenceTransformer(
+        model, device=device, model_kwargs={"dtype": getattr(torch, DTYPES[precision])}
+    ).train()
+    if accelerated:
+        from modernir import accelerate
+
+        accelerate(network)
+
+    def embed(texts: list[str]) -> torch.Tensor:
+        features = {name: value.to(device) for name, value in network.preprocess(texts).items() if _is_tensor(value)}
+        return network(features)["sentence_embedding"].float()
+
+    def step(pairs: Pairs) -> dict[str, float]:
+        asked, found = map(embed, pairs)
+        scores = asked @ found.T / TEMPERATURE
+        loss = torch.nn.functional.cross_entropy(scores, torch.arange(len(scores), device=device))
+        loss.backward()
+        gradients = [weight.grad for weight in network.parameters() if weight.grad is not None]
+        norm = torch.stack([gradient.float().norm() for gradient in gradients]).norm()
+        result = {"loss": loss.item(), "gradient_norm": norm.item()}
+        network.zero_grad(set_to_none=True)
+        return result
+
+    return step
+
+
+def _is_tensor(value: object) -> bool:
+    return hasattr(value, "to") and hasattr(value, "shape")
+
+
+def measure(options: argparse.Namespace, model: str) -> tuple[list[Row], list[tuple[str, str]]]:
+    """Return the rows, and (variant, reason) of those that did not run."""
+    checkpoint = open_checkpoint(model)
+    maker = TextMaker(checkpoint, SEED)
+    wanted = [part.strip() for part in options.only.split(",") if part.strip()]
+    names = [name for name in VARIANTS if not wanted or any(part in name for part in wanted)]
+    failed: list[tuple[str, str]] = []
+    rows: list[Row] = []
+    with ExitStack() as stack:
+        workers = {}
+        for name in names:
+            try:
+                arguments = (model, options.device, *VARIANTS[name])
+                worker = Worker(load_step, *arguments, threads=options.threads, device=options.device)
+                workers[name] = stack.enter_context(worker)
+                short = maker.warm_up()[:2]
+                worker.warm_up((short, short))
+            except WorkerError as error:
+                workers.pop(name, None)
+                failed.append((name, str(error)))
+        for size in [int(part) for part in options.pairs.split(",")]:
+            batch, tokens = draw_pairs(maker, size, checkpoint.max_length)
+            samples = run_rounds(workers, batch, options.rounds, failed)
+            rows += rows_of(samples, size, tokens)
+    return rows, failed
+
+
+def draw_pairs(maker: TextMaker, size: int, longest: int) -> tuple[Pairs, int]:
+    """Return as many queries and passages in random order, and their tokens in all."""
+    random = np.random.default_rng(SEED + size)
+    asked = maker.make(queries(random, size, longest).tolist(), "query")
+    found = maker.make(passages(random, size, longest).tolist(), "document")
+    return (asked, found), sum(maker.count(asked, "query")) + sum(maker.count(found, "document"))
+
+
+def run_rounds(
+    workers: dict[str, Worker], batch: Pairs, rounds: int, failed: list[tuple[str, str]]
+) -> dict[str, list[Sample]]:
+    """Ask every worker in turn, `rounds` times over; one that fails is dropped."""
+    samples: dict[str, list[Sample]] = {name: [] for name in workers}
+    for number in range(rounds):
+        for name in list(samples):
+            try:
+                samples[name].append(workers[name].run(batch))
+                sys.stderr.write(f"round {number + 1}, {name}: {samples[name][-1].seconds:.1f} s\n")
+            except WorkerError as error:
+                failed.append((name, str(error)))
+                del samples[name]
+    return samples
+
+
+def rows_of(samples: dict[str, list[Sample]], pairs: int, tokens: int) -> list[Row]:
+    """Sum up the rounds of one batch size."""
+    first = next(iter(samples.values()), [])
+    return [
+        Row(
+            pairs,
+            name,
+            tokens,
+            [sample.seconds for sample in own],
+            statistics.median(theirs.seconds / ours.seconds for theirs, ours in zip(first, own, strict=True)),
+            max((sample.peak for sample in own if sample.peak is not None), default=None),
+            max((sample.growth for sample in own if sample.growth is not None), default=None),
+            **own[-1].value,
+        )
+        for name, own in samples.items()
+    ]
+
+
+def report(rows: list[Row]) -> list[str]:
+    """Return the lines of the Markdown table."""
+    head = ("pairs", "variant", "seconds (range)", "ratio", "real tokens/s", "peak, GB", "of first")
+    cells = [(*head, "over loaded, GB", "of first", "loss", "gradient norm")]
+    firsts: dict[int, Row] = {}
+    for row in rows:
+        first = firsts.setdefault(row.pairs, row)
+        median = statistics.median(row.seconds)
+        cells.append(
+            (
+                str(row.pairs),
+                row.variant,
+                f"{median:.2f} ({min(row.seconds):.2f}-{max(row.seconds):.2f})",
+                f"{row.ratio:.2f}",
+                f"{row.tokens / median:,.0f}",
+                *_memory(row.peak, first.peak),
+                *_memory(row.growth, first.growth),
+                f"{row.loss:.6f}",
+                f"{row.gradient_norm:.6g}",
+            )
+        )
+    return table(cells)
+
+
+def _memory(size: int | None, first: int | None) -> tuple[str, str]:
+    if size is None or not first:
+        return "-", "-"
+    return f"{size / 1e9:.2f}", f"{size / first:.2f}"
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", help="folder of a checkpoint, in place of random weights")
+    parser.add_argument("--size", default="base", help="of the random weights: tiny, mini, base, large")
+    parser.add_argument("--pairs", default="16,32")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--only", default="", help="parts of the names of variants, with commas")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--json", type=Path, help="file for all figures")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        model = options.model or f"{folder}/{options.size}"
+        if not options.model:
+            save_random_model(Path(model), options.size)
+        rows, failed = measure(options, model)
+    name = options.model or f"ModernBERT-{options.size}, random weights"
+    about = environment(name, options.device, options.threads)
+    if options.json:
+        found = about | {"rows": [asdict(row) for row in rows], "failed": failed}
+        options.json.write_text(json.dumps(found, indent=2) + "\n")
+    lines = [f"{about['model']} on {about['device']} ({about['processor']}), threads: {about['threads']}", ""]
+    lines += report(rows) + [f"\nnot measured: {variant}: {reason}" for variant, reason in failed]
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()

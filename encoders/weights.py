@@ -1,0 +1,83 @@
+"""The tensors of a checkpoint folder: safetensors, one file or shards, mapped into memory and not copied.
+
+Pickled weights are never read, since reading a pickle runs whatever code it holds.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+
+from ..errors import InputError
+from ..files import read_json
+
+SINGLE = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Named tensors and where they are from.
+
+    Attributes:
+        folder: The checkpoint.
+        tensors: On the CPU, mapped from their files; writing to one does not change its file.
+        files: The file of each tensor.
+    """
+
+    folder: Path
+    tensors: Mapping[str, torch.Tensor]
+    files: Mapping[str, Path]
+
+
+def read_weights(folder: Path) -> Weights:
+    """Map the weights of a checkpoint into memory.
+
+    Args:
+        folder: Holds `model.safetensors`, or shards and `model.safetensors.index.json`.
+
+    Raises:
+        InputError: There are no such files, or one is missing, damaged or not what the index says.
+    """
+    if (folder / SINGLE).exists():
+        tensors = _read_file(folder / SINGLE)
+        return Weights(folder, tensors, dict.fromkeys(tensors, folder / SINGLE))
+    if not (folder / INDEX).exists():
+        raise InputError(
+            f"{folder}: found neither {SINGLE} nor {INDEX}; pickled weights are not read, save the model as safetensors"
+        )
+    files = _read_index(folder / INDEX)
+    shards = {file: _read_file(file) for file in sorted(set(files.values()))}
+    for name, file in files.items():
+        if name not in shards[file]:
+            raise InputError(f"{file}: lacks the tensor {name!r}, which {INDEX} says is there")
+    tensors = {name: tensor for shard in shards.values() for name, tensor in shard.items()}
+    return Weights(folder, tensors, {name: file for file, shard in shards.items() for name in shard})
+
+
+def load_weights(folder: Path) -> Mapping[str, torch.Tensor]:
+    """Return the tensors of `read_weights`, or none where the folder has no weights."""
+    return read_weights(folder).tensors if any((folder / name).exists() for name in (SINGLE, INDEX)) else {}
+
+
+def _read_file(file: Path) -> dict[str, torch.Tensor]:
+    try:
+        with safe_open(file, framework="pt") as weights:
+            return {name: weights.get_tensor(name) for name in weights.keys()}  # noqa: SIM118 - no mapping
+    except FileNotFoundError as error:
+        raise InputError(f"{file}: no such file, but {INDEX} names it; the checkpoint is incomplete") from error
+    except Exception as error:  # safetensors raises its own kind
+        raise InputError(f"{file}: damaged or not a safetensors file ({error})") from error
+
+
+def _read_index(index: Path) -> dict[str, Path]:
+    fields = read_json(index)
+    shards = fields.get("weight_map") if isinstance(fields, dict) else None
+    if not isinstance(shards, dict) or not shards:
+        raise InputError(f"{index}: expected a 'weight_map' from tensors to files")
+    strays = [shard for shard in shards.values() if not isinstance(shard, str) or Path(shard).name != shard]
+    if strays:
+        raise InputError(f"{index}: {strays[0]!r} is not the name of a file beside it")
+    return {name: index.parent / shard for name, shard in shards.items()}
