@@ -384,7 +384,7 @@ class TestRefusals:
         tokens = {f"{role}_token_id": 0 for role in ("pad", "cls", "bos", "sep", "eos")}
         sizes = {"vocab_size": 9, "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1}
         model = ModernBertModel(ModernBertConfig(**sizes, **tokens, num_attention_heads=1))
-        with pytest.raises(InputError, match="int8 needs heads whose width is a multiple of 32"):
+        with pytest.raises(InputError, match="int8 is not to be had: it needs heads whose width is a multiple of 32"):
             modernir.accelerate(model, precision="int8")
         ids = torch.randint(0, 9, (2, 5))
         with torch.no_grad():

@@ -418,9 +418,13 @@ class TestRefusals:
         bare = make_modernbert()
         with pytest.raises(InputError, match="unknown attention back-end 'quick'"):
             load_encoder(bare, device="cpu", attention="quick")
-        with pytest.raises(InputError, match="int8 has an attention of its own, not 'plain'"):
+        with pytest.raises(
+            InputError, match="int8 is not to be had, since it does not go with the attention back-end 'plain'"
+        ):
             load_packed(open_checkpoint(bare), cpu, "int8", "plain")
-        with pytest.raises(InputError, match="int8 needs heads whose width is a multiple of 32, found 16"):
+        with pytest.raises(
+            InputError, match="int8 is not to be had, since it needs heads whose width is a multiple of 32, found 16"
+        ):
             load_packed(open_checkpoint(make_modernbert(num_attention_heads=4)), cpu, "int8")
 
     def test_a_folder_that_is_no_model(self, tmp_path: Path) -> None:

@@ -104,8 +104,8 @@ class CpuNetwork:
         else:
             self._layers = [FloatLayer(layer, config.heads, self._states) for layer in layers]
         self._words = embeddings.get_submodule("tok_embeddings").get_parameter("weight").detach()
-        self._first_norm = embeddings.get_submodule("norm").get_parameter("weight").detach().float()
-        self._last_norm = modules["final_norm"].get_parameter("weight").detach().float()
+        self._first_norm = _copied(embeddings.get_submodule("norm"))
+        self._last_norm = _copied(modules["final_norm"])
         self.device = torch.device("cpu")
         self.width = config.width
 
@@ -148,6 +148,10 @@ class CpuNetwork:
 
     def _normalise(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         return F.layer_norm(x.float(), weight.shape, weight, None, self._config.eps).to(self._states)
+
+
+def _copied(norm: nn.Module) -> torch.Tensor:
+    return norm.get_parameter("weight").detach().to(torch.float32, copy=True)
 
 
 @contextmanager

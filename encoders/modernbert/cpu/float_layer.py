@@ -30,8 +30,8 @@ class FloatLayer:
 
     def __init__(self, layer: Any, heads: int, dtype: torch.dtype) -> None:  # noqa: ANN401
         norm = layer.attn_norm
-        self._norm = None if isinstance(norm, torch.nn.Identity) else norm.weight.detach().to(dtype)
-        self._mlp_norm = layer.mlp_norm.weight.detach().to(dtype)
+        self._norm = None if isinstance(norm, torch.nn.Identity) else norm.weight.detach().to(dtype, copy=True)
+        self._mlp_norm = layer.mlp_norm.weight.detach().to(dtype, copy=True)
         self._eps = layer.mlp_norm.eps
         value, gate = layer.mlp.Wi.weight.detach().chunk(2)
         self._qkv = _laid_out(scaled_queries(layer.attn.Wqkv.weight, heads), dtype)

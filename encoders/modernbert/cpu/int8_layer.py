@@ -76,5 +76,5 @@ class _Quantised:
 
 
 def _floats(weight: torch.Tensor) -> np.ndarray:
-    floats: np.ndarray = weight.detach().float().numpy()
+    floats: np.ndarray = weight.detach().to(torch.float32, copy=True).numpy()
     return floats
