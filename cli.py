@@ -94,7 +94,11 @@ class Against(StrEnum):
 Model = Annotated[str, typer.Option("--model", "-m", help="Model folder or hub name.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; by default the best there is.")]
 Precision = Annotated[
-    str | None, typer.Option(help="fp32, bf16 or fp16; by default the fastest that keeps retrieval quality.")
+    str | None,
+    typer.Option(help="fp32, bf16, fp16 or int8 (ModernBERT on a CPU); by default the fastest that keeps quality."),
+]
+Attention = Annotated[
+    str | None, typer.Option(help="Attention back-end of a ModernBERT, see doctor; by default the best there is.")
 ]
 RemoteCode = Annotated[bool, typer.Option("--trust-remote-code", help="Run Python code that the checkpoint brings.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
@@ -169,6 +173,7 @@ def index_corpus(
     config: Annotated[str | None, typer.Option(help="Configuration of a data set on the hub.")] = None,
     device: Device = None,
     precision: Precision = None,
+    attention: Attention = None,
     trust_remote_code: RemoteCode = False,
     as_json: AsJson = False,
 ) -> None:
@@ -177,7 +182,7 @@ def index_corpus(
     from .retrieval.build import build_index, check_target
 
     check_target(index, overwrite)
-    encoder = load_encoder(model, device, precision, trust_remote_code)
+    encoder = load_encoder(model, device, precision, trust_remote_code, attention)
     options = _row_options(columns, split, config)
     with build_index(source, encoder, index, options=options, empty=empty.value, overwrite=overwrite) as retriever:
         _print_index(retriever.index.info(), as_json)
@@ -238,6 +243,7 @@ def search(
     any_encoder: Annotated[bool, typer.Option("--any-encoder", help="Take another encoder than the index's.")] = False,
     device: Device = None,
     precision: Precision = None,
+    attention: Attention = None,
     trust_remote_code: RemoteCode = False,
     as_json: AsJson = False,
 ) -> None:
@@ -247,7 +253,7 @@ def search(
     asked = gather_queries(query, queries, sys.stdin)
     from .retrieval.results import open_for_search, print_hits, to_json
 
-    retriever = open_for_search(index, model, device, precision, any_encoder, trust_remote_code)
+    retriever = open_for_search(index, model, device, precision, any_encoder, trust_remote_code, attention)
     with retriever:
         hits = retriever.search([text for _, text in asked], k)
     if as_json:
@@ -276,6 +282,7 @@ def eval_beir(
     depth: Annotated[int, typer.Option(min=1, help="Results to search for; at least the largest cut-off.")] = 100,
     device: Device = None,
     precision: Precision = None,
+    attention: Attention = None,
     source: Annotated[str | None, typer.Option(help="Address that holds the ZIP files of the data sets.")] = None,
     trust_remote_code: RemoteCode = False,
     as_json: AsJson = False,
@@ -293,7 +300,7 @@ def eval_beir(
     measures = parse_measures(measure) if measure else DEFAULT_MEASURES
     datasets = choose_datasets(dataset or [], data)
     reports = evaluate_beir(
-        load_encoder(model, device, precision, trust_remote_code),
+        load_encoder(model, device, precision, trust_remote_code, attention),
         datasets,
         output=output or Path("modernir-eval") / Path(model).resolve().name,
         data=data,
@@ -331,7 +338,7 @@ def bench_encode(
     rounds: Annotated[int, typer.Option(min=1, help="Timed rounds.")] = 3,
     scale: Annotated[float, typer.Option(min=0.01, help="Times as many texts.")] = 1.0,
     device: Device = None,
-    attention: Annotated[str | None, typer.Option(help="Attention back-end of a ModernBERT, see doctor.")] = None,
+    attention: Attention = None,
     trust_remote_code: RemoteCode = False,
     as_json: AsJson = False,
 ) -> None:

@@ -139,8 +139,7 @@ def embed(network: Network | ModernBert, ids: list[list[int]]) -> torch.Tensor:
     vectors: torch.Tensor | None = None
     for batch in batches(ids, BATCH_TOKENS):
         stream = stream_of(ids, batch)
-        with torch.autocast("cpu", torch.bfloat16):
-            found = F.normalize(pool(network(stream), stream.sizes, "mean"), dim=-1)
+        found = F.normalize(pool(network(stream), stream.sizes, "mean"), dim=-1)
         vectors = torch.empty(len(ids), found.shape[1]) if vectors is None else vectors
         vectors[torch.from_numpy(batch)] = found
     assert vectors is not None

@@ -18,6 +18,7 @@ def open_for_search(
     precision: str | None = None,
     any_encoder: bool = False,
     trust_remote_code: bool = False,
+    attention: str | None = None,
 ) -> Retriever:
     """Open an index with the named encoder, or with the one that built it.
 
@@ -30,7 +31,7 @@ def open_for_search(
 
     with Index.open(index) as opened:
         name = model or recorded_encoder(opened)
-    encoder = load_encoder(name, device, precision, trust_remote_code)
+    encoder = load_encoder(name, device, precision, trust_remote_code, attention)
     return Retriever.open(index, encoder, any_encoder=any_encoder)
 
 

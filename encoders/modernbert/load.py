@@ -8,7 +8,6 @@ from ..networks import Network
 from ..precision import torch_dtype
 from ..stream import Stream
 from ..transfers import send
-from .attention.choose import choose
 from .config import ModernBertConfig
 from .folder import read_network
 from .network import ModernBert
@@ -66,6 +65,8 @@ class PlainNetwork:
     """
 
     def __init__(self, network: ModernBert, device: torch.device, dtype: torch.dtype, attention: str | None) -> None:
+        from .attention.choose import choose
+
         self._backend = choose(device, dtype, attention)
         self._network = network.eval().to(device, dtype)
         self.device = device

@@ -111,12 +111,26 @@ def after_attention(layer: Any, x: torch.Tensor, mixed: torch.Tensor) -> torch.T
     return result
 
 
+class _Linear(nn.Linear):
+    """A matrix that is not drawn when it is made, since a network draws all its weights by role, or is given them."""
+
+    def reset_parameters(self) -> None:
+        pass
+
+
+class _Embedding(nn.Embedding):
+    """A table that is not drawn when it is made; see `_Linear`."""
+
+    def reset_parameters(self) -> None:
+        pass
+
+
 class Embeddings(nn.Module):
     """The table of tokens and the norm after it."""
 
     def __init__(self, config: ModernBertConfig) -> None:
         super().__init__()
-        self.tok_embeddings = nn.Embedding(config.vocabulary, config.width, padding_idx=config.pad_token_id)
+        self.tok_embeddings = _Embedding(config.vocabulary, config.width, padding_idx=config.pad_token_id)
         self.norm = _norm(config)
         self.drop = nn.Dropout(config.embedding_dropout)
 
@@ -126,8 +140,8 @@ class Attention(nn.Module):
 
     def __init__(self, config: ModernBertConfig) -> None:
         super().__init__()
-        self.Wqkv = nn.Linear(config.width, 3 * config.width, bias=False)
-        self.Wo = nn.Linear(config.width, config.width, bias=False)
+        self.Wqkv = _Linear(config.width, 3 * config.width, bias=False)
+        self.Wo = _Linear(config.width, config.width, bias=False)
         self.out_drop = nn.Dropout(config.attention_dropout)
 
 
@@ -136,9 +150,9 @@ class GatedMlp(nn.Module):
 
     def __init__(self, config: ModernBertConfig) -> None:
         super().__init__()
-        self.Wi = nn.Linear(config.width, 2 * config.intermediate, bias=False)
+        self.Wi = _Linear(config.width, 2 * config.intermediate, bias=False)
         self.drop = nn.Dropout(config.mlp_dropout)
-        self.Wo = nn.Linear(config.intermediate, config.width, bias=False)
+        self.Wo = _Linear(config.intermediate, config.width, bias=False)
 
 
 class Layer(nn.Module):
@@ -184,7 +198,7 @@ class PredictionHead(nn.Module):
 
     def __init__(self, config: ModernBertConfig) -> None:
         super().__init__()
-        self.dense = nn.Linear(config.width, config.width, bias=False)
+        self.dense = _Linear(config.width, config.width, bias=False)
         self.norm = _norm(config)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -219,7 +233,7 @@ class MaskedLanguageModel(nn.Module):
         self.config = config
         self.model = ModernBert(config)
         self.head = PredictionHead(config)
-        self.decoder = nn.Linear(config.width, config.vocabulary, bias=config.decoder_bias)
+        self.decoder = _Linear(config.width, config.vocabulary, bias=config.decoder_bias)
         _draw([self.head.dense.weight], _output_range(config), config)
         if not config.tied:
             _draw([self.decoder.weight], _output_range(config), config)
@@ -275,4 +289,6 @@ def _output_range(config: ModernBertConfig) -> float:
 def _draw(weights: "Iterator[torch.Tensor] | list[torch.Tensor]", std: float, config: ModernBertConfig) -> None:
     cut = config.initializer_cutoff * std
     for weight in weights:
+        if weight.is_meta:  # torch loads its compiler to draw nothing
+            continue
         nn.init.trunc_normal_(weight, std=std, a=-cut, b=cut)
