@@ -196,9 +196,9 @@ def train(options: argparse.Namespace) -> None:
 
     new_model(PRESET, tokenizer, LENGTH, options.seed).save_pretrained(str(options.output))
     student = read_network(options.output, torch.float32)
-    table = load_weights(checkpoint.network_folder)[TEACHER_TABLE]
+    words = load_weights(checkpoint.network_folder)[TEACHER_TABLE]
     with torch.no_grad():
-        student.embeddings.tok_embeddings.weight[: len(table)] = table.float()
+        student.embeddings.tok_embeddings.weight[: len(words)] = words.float()
     left = 60 * options.minutes - (time.perf_counter() - started)
     sys.stderr.write(f"after {time.perf_counter() - started:.0f} s the student learns for {left:.0f} s\n")
     steps = teach(student, ids[HELD_OUT:], wanted[HELD_OUT:], left, options.rate)
