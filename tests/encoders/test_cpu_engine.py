@@ -155,7 +155,7 @@ def test_a_processor_without_bfloat16_attends_in_float32(
     monkeypatch.setattr(engine, "has_bf16", lambda: False)
     stream = stream_of((129, 40))
     found, wanted = CpuNetwork(network, CONFIG, precision)(stream).float(), expected(network, stream)
-    assert F.cosine_similarity(found, wanted).min() > {"bf16": 0.999, "int8": 0.98}[precision]
+    assert F.cosine_similarity(found, wanted).min() > {"bf16": 0.998, "int8": 0.98}[precision]
 
 
 def test_the_weights_of_an_engine_are_its_own(network: ModernBert) -> None:
@@ -190,8 +190,9 @@ def test_the_attention_kernel_equals_the_formula(dtype: torch.dtype, tokens: int
     keys = key.view(panels, 16, heads, width // pair, pair).permute(0, 2, 3, 1, 4).contiguous()
     values = value.view(panels, 16 // pair, pair, heads, width).permute(0, 3, 1, 4, 2).contiguous()
     out = torch.full((tokens, heads * width), torch.nan, dtype=dtype)
+    runs = [np.pad(run, (0, rows - tokens), "edge") for run in (low, high)]
     for first in range(heads):
-        attend(as_numpy(query), as_numpy(keys), as_numpy(values), low, high, as_numpy(out), first, first + 1)
+        attend(as_numpy(query), as_numpy(keys), as_numpy(values), *runs, as_numpy(out), first, first + 1)
     query, key, value = (part[:tokens].double() for part in (query, key, value))
     scores = torch.einsum("qhd,khd->hqk", query, key)
     place = torch.arange(tokens)

@@ -27,6 +27,8 @@ from .vector import F32, FLOATS, HALVES, I32, INTS, LANES, PAIRS, Code, is_bf16
 
 BLOCK = 16
 CHUNK = 256
+ROWS_AT_ONCE = 4
+"""Rows of scores whose softmax is computed together, so that one hides the latency of the others."""
 TILE_ROWS = 4 if binding.get_host_cpu_features().get("avx512f") else 1
 """Rows of a tile; with 4 vectors of 16 floats each, what 32 long registers hold, or else 16 short ones."""
 LOG2_E = 1.4426950408889634
@@ -34,6 +36,7 @@ EXP2 = (1.0, 0.6931471805599453, 0.2402265069591007, 0.05550410866482158, 0.0096
 EXP2_FINE = (*EXP2, 0.0013333558146428443, 0.00015403530393381608)
 """Taylor coefficients of 2^x: within 4e-5 for |x| <= 1/2, enough for bfloat16; the finer within 2e-7."""
 NOTHING_SEEN = np.float32(-1e30)
+LOWEST_REFERENCE = np.float32(-1e29)
 
 
 def has_bf16() -> bool:
@@ -122,73 +125,92 @@ _mix_1, _mix_2, _mix_3, _mix_4 = (_tile(columns, accumulate=True) for columns in
 
 
 @intrinsic
-def _largest(typing: Any, scores: Any, first: Any, vectors: Any, low: Any, high: Any):
-    """Return the largest score of a row from number `low` to before `high`; the others become NOTHING_SEEN."""
+def _largest(
+    typing: Any, scores: Any, first: Any, vectors: Any, low: Any, high: Any, token: Any, chunk: Any, out: Any, to: Any
+):
+    """Find the largest score of ROWS_AT_ONCE rows, each over the run that its token sees; others become NOTHING_SEEN.
+
+    Arguments: the scores and the first element of the first row; vectors in a row; the runs, the number of the first
+    row's token and that of the first key; where the results go.
+    """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         code = Code(context, builder)
-        array, first, vectors, low, high = arguments
-        start = code.address(scores, array, first)
+        array, first, vectors, lows, highs, token, chunk, results, to = arguments
+        rows = range(ROWS_AT_ONCE)
+        starts = [code.plus(code.address(scores, array, first), code.integer(row * CHUNK), 4) for row in rows]
         lanes = INTS([I32(lane) for lane in range(LANES)])
-        low, high = (code.splat(builder.trunc(bound, I32), INTS) for bound in (low, high))
-        unseen = code.constant(float(NOTHING_SEEN))
+        chunk = builder.trunc(chunk, I32)
+
+        def bounds(kind: Any, runs: Any) -> list[Any]:
+            base = code.address(kind, runs, token)
+            numbers = [code.load(I32, code.plus(base, code.integer(row), 4)) for row in rows]
+            return [code.splat(builder.sub(number, chunk), INTS) for number in numbers]
+
+        low, high, unseen = bounds(low_kind, lows), bounds(high_kind, highs), code.constant(float(NOTHING_SEEN))
 
         def step(number: Any, largest: list[Any]) -> list[Any]:
-            place = code.plus(start, number, 4 * LANES)
             column = builder.mul(builder.trunc(number, I32), I32(LANES))
             columns = builder.add(code.splat(column, INTS), lanes)
-            seen = builder.and_(builder.icmp_signed(">=", columns, low), builder.icmp_signed("<", columns, high))
-            row = builder.select(seen, code.load(FLOATS, place), unseen)
-            code.store(row, place)
-            return [code.call("llvm.maxnum.v16f32", FLOATS, largest[0], row)]
+            found = []
+            for row in rows:
+                place = code.plus(starts[row], number, 4 * LANES)
+                after, before = (
+                    builder.icmp_signed(sign, columns, bound[row]) for sign, bound in ((">=", low), ("<", high))
+                )
+                score = builder.select(builder.and_(after, before), code.load(FLOATS, place), unseen)
+                code.store(score, place)
+                found.append(code.call("llvm.maxnum.v16f32", FLOATS, largest[row], score))
+            return found
 
-        (largest,) = code.loop(vectors, [unseen], step)
-        return code.call("llvm.vector.reduce.fmax.v16f32", F32, largest)
+        base = code.address(out_kind, results, to)
+        for row, largest in enumerate(code.loop(vectors, [unseen] * ROWS_AT_ONCE, step)):
+            code.store(code.call("llvm.vector.reduce.fmax.v16f32", F32, largest), code.plus(base, code.integer(row), 4))
+        return code.nothing()
 
-    return types.float32(scores, types.int64, types.int64, types.int64, types.int64), generate
-
-
-@intrinsic
-def _largest_of_all(typing: Any, scores: Any, first: Any, vectors: Any):
-    """Return the largest score of a row that is seen whole."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        code = Code(context, builder)
-        array, first, vectors = arguments
-        start = code.address(scores, array, first)
-
-        def step(number: Any, largest: list[Any]) -> list[Any]:
-            row = code.load(FLOATS, code.plus(start, number, 4 * LANES))
-            return [code.call("llvm.maxnum.v16f32", FLOATS, largest[0], row)]
-
-        (largest,) = code.loop(vectors, [code.constant(float(NOTHING_SEEN))], step)
-        return code.call("llvm.vector.reduce.fmax.v16f32", F32, largest)
-
-    return types.float32(scores, types.int64, types.int64), generate
+    low_kind, high_kind, out_kind = low, high, out
+    i = types.int64
+    return types.void(scores, i, i, low, high, i, i, out, i), generate
 
 
 @intrinsic
-def _exponentials(typing: Any, scores: Any, first: Any, weights: Any, to: Any, vectors: Any, reference: Any):
-    """Store 2^(score · log2 e - reference) of a row as weights, and return their sum."""
+def _exponentials(
+    typing: Any, scores: Any, first: Any, vectors: Any, references: Any, sums: Any, row_: Any, weights: Any
+):
+    """Store 2^(score · log2 e - reference) of ROWS_AT_ONCE rows as weights, and add up each row's.
+
+    Arguments: the scores, which the weights lie like, and the first element of the first row; vectors in a row; the
+    references and sums, and the number of the first row in them; the weights.
+    """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         code, bf16 = Code(context, builder), is_bf16(weights)
-        from_array, first, to_array, to, vectors, reference = arguments
-        source, target = code.address(scores, from_array, first), code.address(weights, to_array, to)
-        shift = code.splat(builder.fneg(reference), FLOATS)
+        from_array, first, vectors, references_, sums_, row_, to_array = arguments
+        size, rows = 2 if bf16 else 4, range(ROWS_AT_ONCE)
+        source, target = code.address(scores, from_array, first), code.address(weights, to_array, first)
+        reference, total = code.address(references, references_, row_), code.address(sums, sums_, row_)
+        shifts = [code.load(F32, code.plus(reference, code.integer(row), 4)) for row in rows]
+        shifts = [code.splat(builder.fneg(shift), FLOATS) for shift in shifts]
 
-        def step(number: Any, total: list[Any]) -> list[Any]:
-            score = code.load(FLOATS, code.plus(source, number, 4 * LANES))
-            power = code.call("llvm.fma.v16f32", FLOATS, score, code.constant(LOG2_E), shift)
-            value = _power_of_two(code, power, EXP2 if bf16 else EXP2_FINE)
-            stored = builder.fptrunc(value, HALVES) if bf16 else value
-            code.store(stored, code.plus(target, number, 2 * LANES if bf16 else 4 * LANES))
-            return [builder.fadd(total[0], value)]
+        def step(number: Any, totals: list[Any]) -> list[Any]:
+            found = []
+            for row in rows:
+                place = builder.add(builder.mul(number, code.integer(LANES)), code.integer(row * CHUNK))
+                score = code.load(FLOATS, code.plus(source, place, 4))
+                power = code.call("llvm.fma.v16f32", FLOATS, score, code.constant(LOG2_E), shifts[row])
+                value = _power_of_two(code, power, EXP2 if bf16 else EXP2_FINE)
+                code.store(builder.fptrunc(value, HALVES) if bf16 else value, code.plus(target, place, size))
+                found.append(builder.fadd(totals[row], value))
+            return found
 
-        (total,) = code.loop(vectors, [code.constant(0.0)], step)
-        return code.call("llvm.vector.reduce.fadd.v16f32", F32, F32(0.0), total, fastmath=("reassoc",))
+        for row, value in enumerate(code.loop(vectors, [code.constant(0.0)] * ROWS_AT_ONCE, step)):
+            place = code.plus(total, code.integer(row), 4)
+            new = code.call("llvm.vector.reduce.fadd.v16f32", F32, code.load(F32, place), value, fastmath=("reassoc",))
+            code.store(new, place)
+        return code.nothing()
 
-    return types.float32(scores, types.int64, weights, types.int64, types.int64, types.float32), generate
+    i = types.int64
+    return types.void(scores, i, i, references, sums, i, weights), generate
 
 
 def _power_of_two(code: Code, power: Any, coefficients: tuple[float, ...]) -> Any:
@@ -261,19 +283,20 @@ def attend(queries, keys, values, low, high, out, first_head, last_head):
         queries: As the module says, already scaled by 1/√width; width is a multiple of 16.
         keys: In panels.
         values: In panels.
-        low: (tokens,) int32, where the run of the stream begins that each token sees.
-        high: (tokens,) int32, where it ends; the token itself lies in it.
+        low: (rows,) int32, where the run of the stream begins that each token sees; in rows beyond, any other token's.
+        high: (rows,) int32, where it ends; the token itself lies in it.
         out: (tokens, heads · width), float32, or bfloat16 as uint16, like the inputs.
         first_head: The first head to compute, so that threads can share the work.
         last_head: The head to stop before.
     """
     heads, width = queries.shape[1:]
     pair = 4 // queries.itemsize
-    tokens = low.size
+    tokens = out.shape[0]
     scores = np.empty(BLOCK * CHUNK, np.float32)
     weights = np.empty(BLOCK * CHUNK, queries.dtype)
     mixed = np.empty(BLOCK * width, np.float32)
     reference = np.empty(BLOCK, np.float32)
+    largest = np.empty(BLOCK, np.float32)
     total = np.empty(BLOCK, np.float32)
     columns = width // LANES
     for head in range(first_head, last_head):
@@ -285,7 +308,7 @@ def attend(queries, keys, values, low, high, out, first_head, last_head):
             lowest = lowest // LANES * LANES
             mixed[:] = 0.0
             total[:] = 0.0
-            reference[:] = NOTHING_SEEN
+            reference[:] = LOWEST_REFERENCE
             for chunk in range(lowest, highest, CHUNK):
                 panels = (min(CHUNK, highest - chunk) + LANES - 1) // LANES
                 panel = 0
@@ -297,21 +320,19 @@ def attend(queries, keys, values, low, high, out, first_head, last_head):
                         query, to = ((token + row) * heads + head) * width, row * CHUNK + panel * LANES
                         _score(together, queries, query, keys, key, scores, to)
                     panel += together
-                for row in range(last - token):
-                    a, b = low[token + row] - chunk, high[token + row] - chunk
-                    if a <= 0 and b >= panels * LANES:
-                        largest = _largest_of_all(scores, row * CHUNK, panels)
-                    else:
-                        largest = _largest(scores, row * CHUNK, panels, a, b)
-                    largest = max(reference[row], largest * np.float32(LOG2_E))
-                    if largest > reference[row] and chunk > lowest:
-                        factor = np.float32(2.0) ** max(reference[row] - largest, np.float32(-126.0))
-                        total[row] *= factor
-                        _scaled(mixed, row * width, mixed, row * width, columns, factor)
-                    reference[row] = largest
-                    # a query that sees nothing of these chunks has a reference far below any score: 2^-126, not 1
-                    shift = max(largest, np.float32(-1e29))
-                    total[row] += _exponentials(scores, row * CHUNK, weights, row * CHUNK, panels, shift)
+                for row in range(0, BLOCK, ROWS_AT_ONCE):
+                    _largest(scores, row * CHUNK, panels, low, high, token + row, chunk, largest, row)
+                for row in range(BLOCK):
+                    # a query that sees nothing yet has a reference far above any score of what it does not see
+                    new = max(largest[row] * np.float32(LOG2_E), reference[row])
+                    if new > reference[row]:
+                        if chunk > lowest:
+                            factor = np.float32(2.0) ** max(reference[row] - new, np.float32(-126.0))
+                            total[row] *= factor
+                            _scaled(mixed, row * width, mixed, row * width, columns, factor)
+                        reference[row] = new
+                for row in range(0, BLOCK, ROWS_AT_ONCE):
+                    _exponentials(scores, row * CHUNK, panels, reference, total, row, weights)
                 value = (chunk // LANES * heads + head) * LANES * width
                 for row in range(0, BLOCK, TILE_ROWS):
                     for column in range(0, columns, 4):

@@ -42,7 +42,8 @@ class Sight:
     """What the tokens of a stream see in one kind of layer, and the angles that RoPE turns them by.
 
     Attributes:
-        low, high: (tokens,) int32, each token sees the run of the stream from `low` to before `high`.
+        low, high: (rows,) int32, each token sees the run of the stream from `low` to before `high`; rows beyond the
+            tokens repeat the last one's.
         cosines, sines: (positions, head width / 2) float32.
     """
 
@@ -61,7 +62,8 @@ class Sight:
             low, high = np.maximum(low, place - config.window), np.minimum(high, place + config.window + 1)
         theta = config.global_theta if is_global else config.local_theta
         cosines, sines = tables(theta, config.head_width, stream.longest, stream.ids.device)
-        return cls(low.astype(np.int32), high.astype(np.int32), cosines.numpy(), sines.numpy())
+        low, high = (np.pad(run.astype(np.int32), (0, -len(run) % LANES), "edge") for run in (low, high))
+        return cls(low, high, cosines.numpy(), sines.numpy())
 
 
 def why_not(config: ModernBertConfig) -> str | None:
@@ -198,7 +200,7 @@ class _Run:
 
         def attend_some(first_head: int) -> None:
             last_head = min(self._heads, first_head + step)
-            out = as_numpy(self._mixed)
+            out = as_numpy(self._mixed[: self.tokens])
             attend(self._queries, self._keys, self._values, sight.low, sight.high, out, first_head, last_head)
 
         @torch.inference_mode()
