@@ -269,10 +269,10 @@ def measure_set(data: Path, name: str, models: list[tuple[str, Path, str]]) -> l
     rows: list[Row] = []
     reference: Encoded | None = None
     for label, folder, precision in models:
-        sys.stderr.write(f"{name}: {label}\n")
         found = encode(folder, precision, benchmark, documents)
         reference = reference or found
         rows.append(compare(name, label, found, reference))
+        sys.stderr.write(f"{', '.join(cells(rows[-1]))}\n")
     return rows
 
 

@@ -22,7 +22,8 @@ def accelerate(model: Model, attention: str | None = None, precision: str | None
 
     Training, and encoding on a GPU, run on one stream of tokens with the fastest attention there is. Encoding on a CPU
     (no gradients, evaluation mode) runs on a packed copy of the weights, made when it is first needed, made again
-    when a weight changed, and dropped when training goes on. Outputs on padding are zero.
+    when a weight changed, and dropped when training goes on. (Single numbers written through `.data`, behind the back
+    of torch, may go unseen.) Outputs on padding are zero.
 
     Inputs and settings that this engine does not cover run as before: `inputs_embeds`, attentions or the states of all
     layers asked for, attention masks with gaps, tokens to be read but not to be seen (ColBERT's query expansion with
@@ -103,5 +104,5 @@ def _check(
         raise InputError(
             f"encoding in {precision} has an attention of its own; leave {attention!r} or the precision out"
         )
-    if reason := next(filter(None, map(why_no_engine, configs)), None):
+    if reason := next(filter(None, (why_no_engine(config, precision) for config in configs)), None):
         raise InputError(f"encoding in {precision} is not to be had: {reason}")

@@ -60,9 +60,9 @@ class Settings:
 
     def engine_precision(self, backbone: Any) -> str | None:  # noqa: ANN401 - a ModernBertModel
         """Return what the engine for CPUs computes in, or None where it is not to be used."""
-        if not has_engine(backbone.device, self.config, self.attention):
-            return None
-        return self.precision or PRECISIONS.get(backbone.dtype)
+        precision = self.precision or PRECISIONS.get(backbone.dtype)
+        fits = precision is not None and has_engine(backbone.device, self.config, precision, self.attention)
+        return precision if fits else None
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,8 @@ class ModernBertModel(Original):
             layout = _layout(input_ids, attention_mask, position_ids, kwargs, self.config.pad_token_id)
         if layout is None:
             given = {"attention_mask": attention_mask, "position_ids": position_ids, "inputs_embeds": inputs_embeds}
-            return self._as_before({"input_ids": input_ids, **given, **kwargs})
+            before: BaseModelOutput = _as_before(self).forward(input_ids=input_ids, **given, **kwargs)
+            return before
         engine = self._engine()
         hidden = self._stream(layout) if engine is None else _in_packs(engine, layout, self.dtype)
         return BaseModelOutput(last_hidden_state=layout.fill(hidden))
@@ -119,14 +120,6 @@ class ModernBertModel(Original):
         drops_attention = self.training and self.modernir_settings.config.attention_dropout
         known = asked <= {*FLATTENED, "return_dict"} and kwargs.get("return_dict") is not False
         return known and not settled and not drops_attention and not torch.compiler.is_compiling()
-
-    def _as_before(self, inputs: Mapping[str, Any]) -> BaseModelOutput:
-        accelerated = type(self)
-        self.__class__ = Original  # transformers looks up by class which outputs it can record
-        try:
-            return self.forward(**inputs)
-        finally:
-            self.__class__ = accelerated
 
     def _stream(self, layout: Layout) -> torch.Tensor:
         device = self.device
@@ -151,6 +144,13 @@ class ModernBertModel(Original):
             settings.packed.network = CpuNetwork(self, settings.config, precision)
             settings.packed.state = state
         return settings.packed.network
+
+
+def _as_before(model: ModernBertModel) -> Original:
+    """Return the model as transformers has it, with the same state: which outputs it can record goes by class."""
+    original: Original = Original.__new__(Original)
+    object.__setattr__(original, "__dict__", model.__dict__)
+    return original
 
 
 def _layout(

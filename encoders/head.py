@@ -9,6 +9,7 @@ import torch
 from ..errors import InputError
 from .checkpoint import Checkpoint, read_optional
 from .pooling import pool, pooling_mode
+from .transfers import sent
 from .weights import load_weights
 
 Step = Callable[[torch.Tensor], torch.Tensor]
@@ -42,7 +43,7 @@ class Head:
 
     def __call__(self, hidden: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """Map (tokens, width) hidden states of texts of these lengths to (texts, dim) float32."""
-        x = pool(hidden, lengths.to(hidden.device), self.pooling)
+        x = pool(hidden, sent(lengths, hidden.device), self.pooling)
         for step in self.steps:
             x = step(x)
         return x

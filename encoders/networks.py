@@ -38,8 +38,8 @@ class Kind:
         supports: Says whether a `config.json` is of it and asks for nothing that does not run here.
         load: Makes the network of a checkpoint, given the device, the precision and the name of an attention back-end
             or None.
-        precisions: Given the config and the name of an attention back-end or None, the precisions that keep retrieval
-            quality, the fastest first.
+        precisions: Given the config, the device and the name of an attention back-end or None, the precisions that keep
+            retrieval quality, the fastest first.
         budgets: Device to tokens a batch; a device that is not there takes the CPU's.
         padded: Whether a batch costs as if every text were as long as its longest.
         sends: Whether the network itself brings a stream from the host to its device.
@@ -47,7 +47,7 @@ class Kind:
 
     supports: Callable[[Mapping[str, Any]], bool]
     load: Callable[[Checkpoint, torch.device, str, str | None], Network]
-    precisions: Callable[[Mapping[str, Any], str | None], tuple[str, ...]]
+    precisions: Callable[[Mapping[str, Any], torch.device, str | None], tuple[str, ...]]
     budgets: Mapping[str, int]
     padded: bool
     sends: bool
@@ -77,7 +77,7 @@ def _load_bert(checkpoint: Checkpoint, device: torch.device, precision: str, att
     return bert.BertNetwork(checkpoint.config, weights, device, torch_dtype(precision))
 
 
-def _bert_precisions(config: Mapping[str, Any], attention: str | None) -> tuple[str, ...]:
+def _bert_precisions(config: Mapping[str, Any], device: torch.device, attention: str | None) -> tuple[str, ...]:
     return ("bf16", "fp32")
 
 
@@ -101,12 +101,15 @@ def _load_modernbert(checkpoint: Checkpoint, device: torch.device, precision: st
     return load_network(checkpoint, device, precision, attention)
 
 
-def _modernbert_precisions(config: Mapping[str, Any], attention: str | None) -> tuple[str, ...]:
+def _modernbert_precisions(config: Mapping[str, Any], device: torch.device, attention: str | None) -> tuple[str, ...]:
+    if device.type != "cpu":
+        return ("bf16", "fp32")
+
     from .modernbert.config import ModernBertConfig
     from .modernbert.load import has_engine
 
-    on_engine = has_engine(torch.device("cpu"), ModernBertConfig.from_fields(config, "config.json"), attention)
-    return ("int8", "bf16", "fp32") if on_engine else ("bf16", "fp32")
+    fields = ModernBertConfig.from_fields(config, "config.json")
+    return ("int8", "bf16", "fp32") if has_engine(device, fields, "int8", attention) else ("bf16", "fp32")
 
 
 KINDS = (

@@ -76,5 +76,5 @@ def load_packed(
     head = read_head(checkpoint, device)
     if head is None:
         return None
-    chosen = resolve_precision(precision, device, kind.precisions(checkpoint.config, attention))
+    chosen = resolve_precision(precision, device, kind.precisions(checkpoint.config, device, attention))
     return PackedEncoder(checkpoint, kind, head, device, chosen, attention)

@@ -46,10 +46,12 @@ class Stream:
         """
         if not lengths or min(lengths) < 1:
             raise ValueError("a stream holds at least one text, and each text at least one token")
-        sizes = torch.tensor(lengths)
-        offsets = torch.nn.functional.pad(sizes.cumsum(0), (1, 0))
-        positions = torch.arange(len(ids)) - torch.repeat_interleave(offsets[:-1], sizes)
-        return cls(ids.to(device), positions.to(device), offsets.int().to(device), tuple(lengths))
+        with torch.inference_mode(False):  # what inference mode makes, no later backward pass could hold
+            ids = ids.clone() if ids.is_inference() else ids
+            sizes = torch.tensor(lengths)
+            offsets = torch.nn.functional.pad(sizes.cumsum(0), (1, 0))
+            positions = torch.arange(len(ids)) - torch.repeat_interleave(offsets[:-1], sizes)
+            return cls(ids.to(device), positions.to(device), offsets.int().to(device), tuple(lengths))
 
     @classmethod
     def of_padded(cls, ids: torch.Tensor, mask: torch.Tensor) -> "Stream":

@@ -7,19 +7,30 @@ from .stream import Stream
 
 def send(stream: Stream, device: torch.device) -> Stream:
     """Return a stream on a device; all of it travels in one copy, which the host does not wait for."""
-    if stream.ids.device.type == device.type:
+    if _is_on(stream.ids, device):
         return stream
     parts = [stream.ids, stream.positions, stream.offsets.long()]
     numbers = torch.cat(parts)
-    place = torch.empty_like(numbers, device=device)
-    copy_over(numbers, place)
-    ids, positions, offsets = place.split([len(part) for part in parts])
+    ids, positions, offsets = sent(numbers, device).split([len(part) for part in parts])
     return Stream(ids, positions, offsets.int(), stream.lengths)
 
 
 def copy_over(x: torch.Tensor, place: torch.Tensor) -> None:
     """Copy a tensor, on the host or a device, into one on a device; the host goes on at once."""
-    place.copy_(x.pin_memory() if place.is_cuda and not x.is_cuda else x, non_blocking=True)
+    place.copy_(x.pin_memory() if place.is_cuda and not x.is_cuda else x, non_blocking=place.is_cuda)
+
+
+def sent(x: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Return a tensor on a device, without waiting for it."""
+    if _is_on(x, device):
+        return x
+    place = torch.empty_like(x, device=device)
+    copy_over(x, place)
+    return place
+
+
+def _is_on(x: torch.Tensor, device: torch.device) -> bool:
+    return x.device.type == device.type and device.index in (None, x.device.index)
 
 
 class Fetched:

@@ -15,6 +15,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+import modernir
+
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
@@ -28,6 +30,14 @@ CORPUS = {
 }
 QUERIES = {"q1": "red apples in the garden", "q2": "sour lemons against scurvy", "q3": "a ship crosses the sea"}
 QRELS = {"q1": {"d1": 1}, "q2": {"d4": 2, "d2": 0}, "q3": {"d6": 1}}
+
+
+def pytest_configure() -> None:
+    """Forget compiled kernels that are older than what they are built with, which numba's cache does not look at."""
+    kernels = Path(modernir.__file__).parent / "encoders" / "modernbert" / "cpu"
+    for cached in kernels.glob("__pycache__/*.nbi"):
+        if cached.stat().st_mtime < (kernels / "vector.py").stat().st_mtime:
+            cached.unlink()
 
 
 @pytest.fixture(scope="session")
@@ -174,16 +184,16 @@ def _hear_interrupts() -> None:
 
 @pytest.fixture(scope="session")
 def start_python() -> Callable[..., subprocess.Popen[str]]:
-    """Start a Python program with arguments; its three streams are pipes."""
+    """Start a Python program with arguments and more of an environment; its three streams are pipes."""
 
-    def start(program: str, *args: object) -> subprocess.Popen[str]:
+    def start(program: str, *args: object, **variables: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, "-c", program, *map(str, args)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=environment(),
+            env=environment() | variables,
             preexec_fn=_hear_interrupts,
         )
 

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from .glu import gated
 from .network import ModernBert
-from .rope import Rotation
+from .rope import Rotation, turned
 
 States = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 """What goes through the layers (tokens, width), rotated queries and keys (tokens, 2, heads, head width), and the
@@ -125,10 +125,7 @@ def regions(eps: float) -> Regions:
 
     def project(x: torch.Tensor, qkv: torch.Tensor, rotation: Rotation) -> tuple[torch.Tensor, torch.Tensor]:
         projected = F.linear(x, qkv.flatten(0, 2)).unflatten(1, qkv.shape[:3])
-        first, second = projected[:, :2].float().chunk(2, dim=-1)
-        cosines, sines = rotation
-        turned = torch.cat((first * cosines - second * sines, second * cosines + first * sines), dim=-1)
-        return turned.to(x.dtype), projected
+        return torch.cat(turned(projected[:, :2], *rotation), dim=-1).to(x.dtype), projected
 
     def finish(
         x: torch.Tensor,

@@ -27,12 +27,12 @@ def load_network(checkpoint: Checkpoint, device: torch.device, precision: str, a
             run the precision or the back-end.
     """
     network = read_network(checkpoint.network_folder)
-    if has_engine(device, network.config, attention):
+    if has_engine(device, network.config, precision, attention):
         from .cpu import CpuNetwork
 
         return CpuNetwork(network, network.config, precision)
     if precision == "int8":
-        reason = why_no_engine(network.config) or f"it does not go with the attention back-end {attention!r}"
+        reason = why_no_engine(network.config, precision) or f"it does not go with the attention back-end {attention!r}"
         raise InputError(f"{checkpoint.name}: int8 is not to be had, since {reason}; choose fp32 or bf16")
     if device.type == "cuda":
         from .cuda import CudaNetwork
@@ -41,16 +41,16 @@ def load_network(checkpoint: Checkpoint, device: torch.device, precision: str, a
     return PlainNetwork(network, device, torch_dtype(precision), attention)
 
 
-def has_engine(device: torch.device, config: ModernBertConfig, attention: str | None) -> bool:
+def has_engine(device: torch.device, config: ModernBertConfig, precision: str, attention: str | None) -> bool:
     """Say whether the engine for CPUs is to run a network; one that asks for an attention back-end is not."""
-    return device.type == "cpu" and attention is None and why_no_engine(config) is None
+    return device.type == "cpu" and attention is None and why_no_engine(config, precision) is None
 
 
-def why_no_engine(config: ModernBertConfig) -> str | None:
-    """Say why the engine for CPUs cannot run a network of these sizes here, or None if it can."""
+def why_no_engine(config: ModernBertConfig, precision: str) -> str | None:
+    """Say why the engine for CPUs cannot run a network of these sizes in a precision here, or None if it can."""
     from .cpu.engine import why_not
 
-    return why_not(config)
+    return why_not(config, precision)
 
 
 class PlainNetwork:

@@ -94,7 +94,16 @@ def before_attention(
     heads: int,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Normalise, project and rotate (tokens, width) to queries, keys, values, each (tokens, heads, head width)."""
-    return rotate(layer.attn.Wqkv(layer.attn_norm(x)), rotation, heads)
+    projection = layer.attn.Wqkv
+    projected = projection(layer.attn_norm(x))
+    return rotate(projected if _is_alone(projection) else projected.clone(), rotation, heads)
+
+
+def _is_alone(projection: nn.Module) -> bool:
+    """Say whether nothing else holds what a projection returns: no adapter made it, and no hook saw it."""
+    hooked = bool(projection._forward_hooks or projection._forward_pre_hooks)
+    hooked = hooked or bool(projection._backward_hooks or projection._backward_pre_hooks)
+    return isinstance(projection, nn.Linear) and type(projection).forward is nn.Linear.forward and not hooked
 
 
 def after_attention(layer: Any, x: torch.Tensor, mixed: torch.Tensor) -> torch.Tensor:  # noqa: ANN401 - as above

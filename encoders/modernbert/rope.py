@@ -39,7 +39,7 @@ def rotate(qkv: torch.Tensor, rotation: Rotation, heads: int) -> tuple[torch.Ten
     """Rotate queries and keys by their places.
 
     Args:
-        qkv: (tokens, 3 · width): queries, keys, values. Overwritten.
+        qkv: (tokens, 3 · width): queries, keys, values. Overwritten, so nothing else may hold them.
         rotation: See `rotation_of`.
         heads: Attention heads.
 
@@ -48,14 +48,15 @@ def rotate(qkv: torch.Tensor, rotation: Rotation, heads: int) -> tuple[torch.Ten
     """
     if torch.compiler.is_compiling():  # the compiler fuses the formula, and plans its own memory
         pairs, value = qkv.unflatten(1, (3, heads, -1)).split([2, 1], dim=1)
-        query, key = torch.cat(_turned(pairs, *rotation), dim=-1).to(qkv.dtype).unbind(1)
+        query, key = torch.cat(turned(pairs, *rotation), dim=-1).to(qkv.dtype).unbind(1)
         return query, key, value.squeeze(1)
     # in place on the projection itself: on a view of it, autograd would copy the whole gradient once more
     query, key, value = _Rotate.apply(qkv, *rotation, heads).unflatten(1, (3, heads, -1)).unbind(1)
     return query, key, value
 
 
-def _turned(pairs: torch.Tensor, cosines: torch.Tensor, sines: torch.Tensor) -> Rotation:
+def turned(pairs: torch.Tensor, cosines: torch.Tensor, sines: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the first and the second halves, in float32, of vectors (tokens, …, width) turned by their angles."""
     first, second = pairs.float().chunk(2, dim=-1)
     return first * cosines - second * sines, second * cosines + first * sines
 
@@ -67,7 +68,7 @@ class _Rotate(torch.autograd.Function):
         ctx.heads = heads
         ctx.mark_dirty(qkv)
         pairs = qkv.unflatten(1, (3, heads, -1))[:, :2]
-        _write(pairs, _turned(pairs, cosines, sines))
+        _write(pairs, turned(pairs, cosines, sines))
         return qkv
 
     @staticmethod
@@ -76,11 +77,11 @@ class _Rotate(torch.autograd.Function):
         cosines, sines = ctx.saved_tensors
         result = gradient.clone()
         pairs = result.unflatten(1, (3, ctx.heads, -1))[:, :2]
-        _write(pairs, _turned(pairs, cosines, -sines))
+        _write(pairs, turned(pairs, cosines, -sines))
         return result, None, None, None
 
 
-def _write(pairs: torch.Tensor, turned: Rotation) -> None:
+def _write(pairs: torch.Tensor, halves: tuple[torch.Tensor, torch.Tensor]) -> None:
     first, second = pairs.chunk(2, dim=-1)
-    first.copy_(turned[0])
-    second.copy_(turned[1])
+    first.copy_(halves[0])
+    second.copy_(halves[1])

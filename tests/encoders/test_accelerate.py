@@ -4,6 +4,7 @@ import copy
 import json
 import pickle
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +66,7 @@ def forwards(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
         monkeypatch.setattr(owner, name, watched)
 
-    watch(accelerated.ModernBertModel, "_as_before")
+    watch(accelerated, "_as_before")
     watch(accelerated, "hidden_states")
     watch(accelerated, "_in_packs")
     return taken
@@ -286,6 +287,53 @@ def test_adapters_and_hooks_in_the_layers_act(
     assert np.abs(before - plain).max() > 1e-3
     np.testing.assert_allclose(modernir.accelerate(model).encode(texts), before, atol=1e-5)
     assert forwards == ["hidden_states"]
+
+
+def watch_gradients(projection: torch.nn.Module) -> None:
+    projection.register_full_backward_hook(lambda module, to_input, to_output: None)
+
+
+def bound_outputs(projection: torch.nn.Module) -> None:
+    projection.register_forward_hook(lambda module, inputs, output: torch.tanh(output))
+
+
+@pytest.mark.parametrize("change", [watch_gradients, bound_outputs])
+def test_hooks_that_hold_a_projection_train(folder: Path, change: Callable[[torch.nn.Module], None]) -> None:
+    ids = torch.randint(5, 128, (2, 40), generator=torch.Generator().manual_seed(0))
+    gradients = []
+    for accelerated_too in (False, True):
+        model = ModernBertModel.from_pretrained(folder)
+        change(model.layers[1].attn.Wqkv)
+        if accelerated_too:
+            modernir.accelerate(model)
+        model(ids).last_hidden_state.square().sum().backward()
+        gradients.append(model.layers[0].mlp.Wi.weight.grad)
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-3, atol=1e-3)
+
+
+def test_a_hook_sees_a_projection_as_it_is(folder: Path) -> None:
+    ids = torch.randint(5, 128, (2, 40), generator=torch.Generator().manual_seed(0))
+    seen: list[torch.Tensor] = []
+    for accelerated_too in (False, True):
+        model = ModernBertModel.from_pretrained(folder).eval()
+        model.layers[0].attn.Wqkv.register_forward_hook(lambda module, inputs, output: seen.append(output))
+        with torch.no_grad():
+            (modernir.accelerate(model) if accelerated_too else model)(ids)
+    torch.testing.assert_close(seen[1].flatten(0, -2), seen[0].flatten(0, -2), atol=1e-4, rtol=0)
+
+
+def test_threads_may_share_a_model_that_runs_as_before(folder: Path) -> None:
+    model = modernir.accelerate(ModernBertModel.from_pretrained(folder).eval())
+    embeds = torch.randn(1, 9, 64, generator=torch.Generator().manual_seed(0))
+
+    def run(number: int) -> torch.Tensor:
+        with torch.no_grad():
+            return model(inputs_embeds=embeds).last_hidden_state
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(run, range(24)))
+    assert all(torch.equal(states, found[0]) for states in found)
+    assert type(model) is accelerated.ModernBertModel
 
 
 def test_frozen_embeddings_can_feed_what_is_trained(folder: Path) -> None:

@@ -1,7 +1,10 @@
 """The engine for CPUs computes what the modules of the network compute, alone or shared among threads."""
 
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -146,6 +149,71 @@ def test_a_failure_in_a_thread_is_the_callers(network: ModernBert, threads: Call
     broken = Stream.of([[CONFIG.vocabulary + 1]], CPU)
     with pytest.raises(IndexError):
         list(CpuNetwork(network, CONFIG, "fp32").map([stream_of((5,)), broken]))
+
+
+def test_threads_that_start_later_are_not_held_to_one(network: ModernBert, threads: Callable[[int], None]) -> None:
+    threads(3)
+    CpuNetwork(network, CONFIG, "fp32")(stream_of((700,)))
+    seen: list[int] = []
+    later = Thread(target=lambda: seen.append(torch.get_num_threads()))
+    later.start()
+    later.join()
+    assert seen == [3]
+
+
+def test_a_processor_that_rounds_int8_products_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "multiplies_exactly", lambda: False)
+    with pytest.raises(InputError, match="rounds int8 products"):
+        CpuNetwork(ModernBert(CONFIG), CONFIG, "int8")
+    CpuNetwork(ModernBert(CONFIG), CONFIG, "fp32")
+
+
+def test_a_torch_without_fused_products_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "has_fused_products", lambda dtype: dtype == torch.float32)
+    with pytest.raises(InputError, match="no fused products in bf16"):
+        CpuNetwork(ModernBert(CONFIG), CONFIG, "bf16")
+    CpuNetwork(ModernBert(CONFIG), CONFIG, "fp32")
+
+
+def test_a_token_beyond_the_table_is_refused(network: ModernBert) -> None:
+    for token in (-1, CONFIG.vocabulary):
+        with pytest.raises(IndexError):
+            CpuNetwork(network, CONFIG, "fp32")(Stream.of([[token]], CPU))
+
+
+PLAIN_PROCESSOR = """
+import torch
+from modernir.encoders.modernbert.attention.plain import PLAIN
+from modernir.encoders.modernbert.config import ModernBertConfig
+from modernir.encoders.modernbert.cpu import CpuNetwork
+from modernir.encoders.modernbert.cpu.attention import TILE_ROWS, has_bf16
+from modernir.encoders.modernbert.network import ModernBert
+from modernir.encoders.stream import Stream
+
+torch.manual_seed(0)
+config = ModernBertConfig(
+    vocabulary=300, width=64, intermediate=96, layers=2, heads=2, global_layers=(True, False), initializer_range=0.1
+)
+network = ModernBert(config).eval()
+stream = Stream.of([[1] * 20, list(range(1, 280)), [2]], torch.device("cpu"))
+with torch.inference_mode():
+    wanted = network(stream, PLAIN)
+for precision in ("fp32", "int8"):
+    found = CpuNetwork(network, config, precision)(stream)
+    print(TILE_ROWS, has_bf16(), (found - wanted).abs().max().item())
+"""
+
+
+def test_a_processor_with_short_registers(start_python: Callable[..., subprocess.Popen[str]], tmp_path: Path) -> None:
+    """The kernels are compiled for what every processor of this architecture has."""
+    variables = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": "", "NUMBA_CACHE_DIR": str(tmp_path)}
+    process = start_python(PLAIN_PROCESSOR, **variables)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    exact, quantised = (line.split() for line in out.splitlines())
+    assert exact[:2] == quantised[:2] == ["1", "False"]
+    assert float(exact[2]) < 1e-4
+    assert float(quantised[2]) < 0.1
 
 
 @pytest.mark.parametrize("precision", ["bf16", "int8"])

@@ -153,7 +153,7 @@ class _EachText(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # noqa: ANN401
         query, key, value, mixed = ctx.saved_tensors
-        results = [torch.zeros(states.shape, dtype=states.dtype) for states in (query, key, value)]
+        results = [torch.zeros(states.shape) for states in (query, key, value)]  # float32: sums over many rows
         for text, heads, rows in _parts(query, ctx.lengths):
             batch = (
                 query[rows, heads],
@@ -165,7 +165,7 @@ class _EachText(torch.autograd.Function):
             q, k, v, o, g = (states.transpose(0, 1) for states in batch)
             for result, part, found in zip(results, (rows, text, text), _gradients(q, k, v, None, o, g), strict=True):
                 result[part, heads] += found.transpose(0, 1)
-        return *results, None
+        return *(result.to(query.dtype) for result in results), None
 
 
 def _parts(query: torch.Tensor, lengths: tuple[int, ...]) -> Iterator[tuple[slice, slice, slice]]:

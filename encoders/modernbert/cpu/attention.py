@@ -19,17 +19,16 @@ bfloat16 as uint16.
 from typing import Any
 
 import numpy as np
-from llvmlite import binding
 from numba import njit, types
 from numba.extending import intrinsic
 
-from .vector import F32, FLOATS, HALVES, I32, INTS, LANES, PAIRS, Code, is_bf16
+from .vector import F32, FLOATS, HALVES, I32, INTS, LANES, PAIRS, Code, compiled_features, is_bf16
 
 BLOCK = 16
 CHUNK = 256
 ROWS_AT_ONCE = 4
 """Rows of scores whose softmax is computed together, so that one hides the latency of the others."""
-TILE_ROWS = 4 if binding.get_host_cpu_features().get("avx512f") else 1
+TILE_ROWS = 4 if "avx512f" in compiled_features() else 1
 """Rows of a tile; with 4 vectors of 16 floats each, what 32 long registers hold, or else 16 short ones."""
 LOG2_E = 1.4426950408889634
 EXP2 = (1.0, 0.6931471805599453, 0.2402265069591007, 0.05550410866482158, 0.009618129107628477)
@@ -41,8 +40,7 @@ LOWEST_REFERENCE = np.float32(-1e29)
 
 def has_bf16() -> bool:
     """Say whether this processor has the dot product that the bfloat16 kernel is made of."""
-    features = binding.get_host_cpu_features()
-    return bool(features.get("avx512bf16") and features.get("avx512f"))
+    return {"avx512f", "avx512bf16"} <= compiled_features()
 
 
 def _tile(columns: int, accumulate: bool) -> Any:

@@ -22,7 +22,7 @@ from ..config import ModernBertConfig
 from ..rope import tables
 from .attention import LANES, attend, has_bf16
 from .float_layer import FloatLayer, has_fused_products
-from .int8_layer import Int8Layer
+from .int8_layer import Int8Layer, multiplies_exactly
 from .rotary import rotate_and_pack
 from .views import as_numpy
 
@@ -66,10 +66,12 @@ class Sight:
         return cls(low, high, cosines.numpy(), sines.numpy())
 
 
-def why_not(config: ModernBertConfig) -> str | None:
-    """Say why the engine cannot run a network of these sizes here, or None if it can."""
-    if not has_fused_products():
-        return "this torch lacks oneDNN's fused products"
+def why_not(config: ModernBertConfig, precision: str) -> str | None:
+    """Say why the engine cannot run a network of these sizes in a precision here, or None if it can."""
+    if precision == "int8" and not multiplies_exactly():
+        return "this processor rounds int8 products"
+    if precision != "int8" and not has_fused_products(torch.bfloat16 if precision == "bf16" else torch.float32):
+        return f"this torch has no fused products in {precision} for this processor"
     if config.head_width % HEAD_WIDTH_STEP:
         return f"it needs heads whose width is a multiple of {HEAD_WIDTH_STEP}, found {config.head_width}"
     return None
@@ -93,7 +95,7 @@ class CpuNetwork:
     """
 
     def __init__(self, backbone: nn.Module, config: ModernBertConfig, precision: str) -> None:
-        if reason := why_not(config):
+        if reason := why_not(config, precision):
             raise InputError(f"the engine for CPUs cannot run this network: {reason}")
         modules: Mapping[str, nn.Module] = dict(backbone.named_children())
         embeddings: nn.Module = modules["embeddings"]
@@ -146,7 +148,7 @@ class CpuNetwork:
 
     @torch.inference_mode()
     def _embed(self, ids: torch.Tensor) -> torch.Tensor:
-        return self._normalise(self._words[ids], self._first_norm)
+        return self._normalise(F.embedding(ids, self._words), self._first_norm)
 
     def _normalise(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         return F.layer_norm(x.float(), weight.shape, weight, None, self._config.eps).to(self._states)
@@ -164,6 +166,7 @@ def workers(threads: int) -> Iterator[ThreadPoolExecutor]:
         yield pool
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+        torch.set_num_threads(threads)  # what a thread sets for itself, torch also gives to threads that are yet to be
 
 
 class _Run:

@@ -4,6 +4,7 @@ Weights are laid out once as oneDNN reads them. The residual sums, GELU and the 
 is still in cache, so that apart from attention and norms a layer is five products.
 """
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -13,10 +14,16 @@ ROWS_HINT = 512
 """Rows of the products that the layout of the weights is made for."""
 
 
-def has_fused_products() -> bool:
-    """Say whether this torch has oneDNN's products with fused operations."""
-    names = ("_linear_pointwise", "_reorder_linear_weight")
-    return torch.backends.mkldnn.is_available() and all(hasattr(torch.ops.mkldnn, name) for name in names)
+@cache
+def has_fused_products(dtype: torch.dtype) -> bool:
+    """Say whether this torch has oneDNN's products with fused operations, for this processor and type."""
+    try:
+        weight = _laid_out(torch.ones(16, 16), dtype)
+        ones = torch.ones(16, 16, dtype=dtype)
+        product = torch.ops.mkldnn._linear_pointwise.binary(ones, ones, weight, None, "add")
+    except (AttributeError, RuntimeError):
+        return False
+    return bool((product == 17).all())
 
 
 class FloatLayer:

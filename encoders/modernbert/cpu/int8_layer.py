@@ -5,6 +5,7 @@ that no calibration set is needed. Products are sums of integers, exact; the res
 stay in float32.
 """
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,15 @@ import torch
 from .float_layer import scaled_queries
 from .kernels import add_products, quantise, quantise_geglu, quantise_normalised
 from .views import as_numpy
+
+
+@cache
+def multiplies_exactly() -> bool:
+    """Say whether int8 products are exact here; processors without VNNI add pairs in 16 bits, which overflow."""
+    numbers = torch.full((16, 64), 127, dtype=torch.int8)
+    numbers[::2] = -127
+    products = torch._int_mm(numbers, numbers.t())
+    return bool((products == numbers.int() @ numbers.int().t()).all())
 
 
 class Int8Layer:

@@ -3,13 +3,17 @@
 Numba turns plain loops into vector code, but cannot be told to keep a tile of accumulators in registers or to use an
 instruction such as a bfloat16 dot product. The attention kernel needs both, and builds them with what is here. Vectors
 of 16 are right everywhere: LLVM splits them where registers are shorter.
+
+Numba's cache of compiled kernels sees when a kernel's own file changes, and not when this one does.
 """
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 from llvmlite import ir
 from numba import types
+from numba.core.registry import cpu_target
 
 LANES = 16
 I16, I32, I64, F32 = ir.IntType(16), ir.IntType(32), ir.IntType(64), ir.FloatType()
@@ -113,6 +117,13 @@ class Code:
     def nothing(self) -> Any:
         """Return the value of an intrinsic that has none."""
         return self.context.get_dummy_value()
+
+
+@cache
+def compiled_features() -> frozenset[str]:
+    """Return LLVM's names of the processor features that numba compiles for: this machine's, unless told other."""
+    _, _, features = cpu_target.target_context.codegen().magic_tuple()
+    return frozenset(feature[1:] for feature in features.split(",") if feature.startswith("+"))
 
 
 def is_bf16(array_type: Any) -> bool:
