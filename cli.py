@@ -98,7 +98,8 @@ Precision = Annotated[
     typer.Option(help="fp32, bf16, fp16 or int8 (ModernBERT on a CPU); by default the fastest that keeps quality."),
 ]
 Attention = Annotated[
-    str | None, typer.Option(help="Attention back-end of a ModernBERT, see doctor; by default the best there is.")
+    str | None,
+    typer.Option(help="Attention back-end of a ModernBERT, see doctor; on a CPU it takes the place of the engine."),
 ]
 RemoteCode = Annotated[bool, typer.Option("--trust-remote-code", help="Run Python code that the checkpoint brings.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]

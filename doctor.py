@@ -76,6 +76,7 @@ def check_devices() -> Iterator[Finding]:
         return f"precision {resolve_precision(None, torch.device(device))}"
 
     yield Finding("devices", "cpu", f"{torch.get_num_threads()} threads, {chosen('cpu')}", True)
+    yield _cpu_engine()
     for number in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(number)
         memory = f"{properties.total_memory / 2**30:.0f} GiB"
@@ -85,6 +86,27 @@ def check_devices() -> Iterator[Finding]:
         yield Finding("devices", "cuda", "none seen by torch")
     if torch.backends.mps.is_available():
         yield Finding("devices", "mps", chosen("mps"), True)
+
+
+def _cpu_engine() -> Finding:
+    import torch
+
+    from .encoders.modernbert.cpu.engine import why_not
+    from .encoders.modernbert.presets import config_for
+    from .encoders.networks import find_kind
+    from .encoders.precision import resolve_precision
+
+    base, cpu = config_for("base"), torch.device("cpu")
+    reasons = {precision: why_not(base, precision) for precision in ("fp32", "bf16", "int8")}
+    runs = [precision for precision, reason in reasons.items() if reason is None]
+    if not runs:
+        return Finding("devices", "cpu, ModernBERT", f"runs without its engine: {reasons['fp32']}")
+    kind = find_kind(base.to_fields())
+    precisions = kind.precisions(base.to_fields(), cpu, None) if kind else ()
+    chosen = resolve_precision(None, cpu, precisions)
+    return Finding(
+        "devices", "cpu, ModernBERT", f"encodes on its engine in {', '.join(runs)}; precision {chosen}", True
+    )
 
 
 def check_attention() -> Iterator[Finding]:
@@ -103,7 +125,8 @@ def check_attention() -> Iterator[Finding]:
         ok = True if runs else False if curable else None
         yield Finding("attention", backend.name, found, ok, backend.remedy if curable else "")
     for (device, precision), backend in chosen.items():
-        yield Finding("attention", f"chosen for {device} {precision}", backend.name, True)
+        use = " training" if device.type == "cpu" else ""
+        yield Finding("attention", f"chosen for {device} {precision}{use}", backend.name, True)
 
 
 def _devices() -> "Iterator[tuple[torch.device, tuple[str, ...]]]":

@@ -33,7 +33,7 @@ def test_attention_backends_are_listed_with_where_they_run_or_why_they_do_not() 
     findings = {finding.name: finding for finding in doctor.check_attention()}
     assert all(backend.name in findings for backend in BACKENDS)
     assert "cpu fp32" in findings["padded"].found
-    assert findings["chosen for cpu fp32"].found == "blockwise"
+    assert findings["chosen for cpu fp32 training"].found == "blockwise"
     if not torch.cuda.is_available():
         assert (findings["varlen"].found, findings["varlen"].ok) == ("needs a CUDA device", None)
 

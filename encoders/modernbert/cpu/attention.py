@@ -22,6 +22,7 @@ import numpy as np
 from numba import njit, types
 from numba.extending import intrinsic
 
+from .compile import compiled
 from .vector import F32, FLOATS, HALVES, I32, INTS, LANES, PAIRS, Code, compiled_features, is_bf16
 
 BLOCK = 16
@@ -273,7 +274,7 @@ def _mix(columns, weights, weight, values, value, panels, mixed, to, width):
         _mix_1(weights, weight, CHUNK, values, value, step, panel, vector, panels, mixed, to, width)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled()
 def attend(queries, keys, values, low, high, out, first_head, last_head):
     """Write the attention of some heads.
 

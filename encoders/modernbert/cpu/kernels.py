@@ -11,6 +11,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
+from .compile import compiled
 from .vector import BF16, F32
 
 FREE_ORDER = {"reassoc", "contract", "nsz", "arcp", "nnan"}
@@ -75,7 +76,7 @@ def _quantise_row(row, out):
     return largest / INT8_MAX
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=FREE_ORDER)
+@compiled(fastmath=FREE_ORDER)
 def quantise(states, out, scales):
     """Quantise each row to int8 by its largest magnitude: `states[t, c]` is about `out[t, c] · scales[t]`."""
     row = np.empty(states.shape[1], np.float32)
@@ -85,7 +86,7 @@ def quantise(states, out, scales):
         scales[number] = _quantise_row(row, out[number])
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=FREE_ORDER)
+@compiled(fastmath=FREE_ORDER)
 def add_products(products, scales, weight_scales, residual):
     """Add int8 products to the residual stream, (n, width) float32, in place."""
     for number in range(products.shape[0]):
@@ -94,7 +95,7 @@ def add_products(products, scales, weight_scales, residual):
             states[column] += np.float32(product[column]) * (scale * weight_scales[column])
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=FREE_ORDER)
+@compiled(fastmath=FREE_ORDER)
 def quantise_normalised(residual, weight, eps, out, out_scales):
     """Quantise the layer norm, without bias, of each row of (n, width) float32."""
     width = residual.shape[1]
@@ -114,7 +115,7 @@ def quantise_normalised(residual, weight, eps, out, out_scales):
         out_scales[number] = _quantise_row(row, out[number])
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=FREE_ORDER)
+@compiled(fastmath=FREE_ORDER)
 def quantise_geglu(products, scales, weight_scales, out, out_scales):
     """Quantise GeGLU (Shazeer 2020, arXiv 2002.05202): GELU of the first half of each row times its second half."""
     half = products.shape[1] // 2

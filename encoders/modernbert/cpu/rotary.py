@@ -6,13 +6,13 @@ Keys and values of two neighbouring tokens lie side by side in a panel, so token
 from typing import Any
 
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 
+from .compile import compiled
 from .vector import FLOATS, HALVES, I16, I32, I64, INTS, LANES, Code, is_bf16
 
 SHORTS = ir.VectorType(I16, LANES)
-LONGS = ir.VectorType(I64, LANES // 2)
 
 
 def _pair_of_tokens(code: Code, states: Any, rows: list[Any], scales: list[Any], weights: Any) -> Any:
@@ -158,7 +158,7 @@ def _pack_pair(
     ), generate
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def rotate_and_pack(states, scales, weight_scales, positions, cosines, sines, first, queries, keys, values):
     """Rotate queries and keys and lay all three out as the attention kernel reads them.
 
