@@ -12,7 +12,7 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 from .compile import compiled
-from .vector import BF16, F32
+from .vector import BF16, F32, I32
 
 FREE_ORDER = {"reassoc", "contract", "nsz", "arcp", "nnan"}
 """What the compiler may assume of floats here: sums in any order, no NaN (weights with NaN are refused)."""
@@ -44,6 +44,29 @@ def _widened(typing: Any, value: Any):
 
 
 @intrinsic
+def _magnitude(typing: Any, value: Any):
+    """Return the bits of a float32 without its sign, which order as magnitudes do.
+
+    The largest of integers is found many at a time; of floats, whose order knows NaN, it is not.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.and_(builder.bitcast(arguments[0], I32), I32(0x7FFFFFFF))
+
+    return types.int32(types.float32), generate
+
+
+@intrinsic
+def _float_of(typing: Any, bits: Any):
+    """Return the float32 that has these bits."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.bitcast(arguments[0], F32)
+
+    return types.float32(types.int32), generate
+
+
+@intrinsic
 def _nearest(typing: Any, value: Any):
     """Round half to even."""
 
@@ -67,9 +90,10 @@ def _erf(x):
 
 @njit(error_model="numpy", fastmath=FREE_ORDER)
 def _quantise_row(row, out):
-    largest = TINY
+    bits = np.int32(0)
     for column in range(row.size):
-        largest = max(largest, abs(row[column]))
+        bits = max(bits, _magnitude(row[column]))
+    largest = max(_float_of(bits), TINY)
     factor = INT8_MAX / largest
     for column in range(row.size):
         out[column] = np.int8(_nearest(row[column] * factor))
