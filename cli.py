@@ -325,7 +325,7 @@ def bench_encode(
     ] = None,
     init: Annotated[str, typer.Option(help="Size without --model: tiny, mini, base or large.")] = "base",
     precision: Annotated[
-        str | None, typer.Option(help="Such as fp32,bf16,int8. Default: all that this device multiplies.")
+        str | None, typer.Option(help="Such as fp32,bf16,int8. Default: all that model and device have.")
     ] = None,
     workload: Annotated[
         str,
@@ -347,6 +347,7 @@ def bench_encode(
     from .bench.encode import Settings
     from .bench.encode import bench_encode as measure
     from .bench.report import print_outcome, to_json
+    from .bench.variants import OURS
 
     settings = Settings.parse(
         precisions=precision,
@@ -365,6 +366,7 @@ def bench_encode(
         _print_json(to_json(outcome, about))
     else:
         print_outcome(outcome, about)
+    outcome.require(OURS)
 
 
 @app.command()

@@ -8,12 +8,20 @@ from pathlib import Path
 from typing import Any, Self
 
 from ..encoders.checkpoint import open_checkpoint
+from ..encoders.precision import resolve_device
 from .cost import cost_of
 from .report import environment
-from .rounds import Outcome, Task, run_rounds
+from .rounds import Outcome, Task, announce, run_rounds
 from .synthetic import save_random_model
 from .texts import TextMaker
-from .variants import Variant, default_precisions, own_variants, parse_precisions, peer_variants
+from .variants import (
+    Variant,
+    check_precisions,
+    default_precisions,
+    own_variants,
+    parse_precisions,
+    peer_variants,
+)
 from .workloads import draw_workload, parse_workloads
 
 SEED = 0
@@ -25,7 +33,7 @@ class Settings:
 
     Attributes:
         workloads: See `workloads.SHAPES`.
-        precisions: Of this package's encoder; None takes all that the device multiplies.
+        precisions: Of this package's encoder; None takes all that model and device have.
         size: Preset of the random weights, where no model is named.
         with_peer: Measure sentence-transformers too, first.
         device: See `load_encoder`.
@@ -71,17 +79,19 @@ def bench_encode(model: str | None, settings: Settings) -> tuple[Outcome, dict[s
         What was found, and what it depends on (see `report.environment`).
 
     Raises:
-        InputError: The model, the device or the size is not to be had.
+        InputError: The model, the device, the size, a precision or the attention back-end is not to be had.
+        ModernirError: Nothing was measured.
     """
-    from ..encoders.precision import resolve_device
-
-    device = str(resolve_device(settings.device))
-    with _model_folder(model, settings.size) as folder:
-        chosen = settings.precisions or default_precisions(device)
+    with _model_folder(model, settings) as folder:
+        device = str(resolve_device(settings.device))
+        checkpoint, attention = open_checkpoint(folder), settings.attention
+        chosen = settings.precisions or default_precisions(checkpoint, device, attention)
+        check_precisions(checkpoint, device, chosen, attention)
         trust = settings.trust_remote_code
         peers = peer_variants(folder, device, chosen, trust) if settings.with_peer else []
-        variants = [*peers, *own_variants(folder, device, chosen, trust, settings.attention)]
+        variants = [*peers, *own_variants(folder, device, chosen, trust, attention)]
         outcome = measure(folder, variants, settings, device)
+    outcome.require()
     return outcome, environment(model or f"ModernBERT-{settings.size}, random weights", device, settings.threads)
 
 
@@ -90,7 +100,7 @@ def measure(model: str, variants: Sequence[Variant], settings: Settings, device:
 
     Args:
         model: Folder or hub name; its tokenizer and configuration are read.
-        variants: The first that runs is what ratios and cosines refer to.
+        variants: Ratios and cosines refer to the first of them that runs.
         settings: Workloads beyond the model's maximum length are skipped.
         device: Where the variants run.
 
@@ -107,6 +117,8 @@ def measure(model: str, variants: Sequence[Variant], settings: Settings, device:
             continue
         texts = maker.make(workload.lengths, workload.task)
         tasks.append(Task(name, workload.task, texts, maker.count(texts, workload.task), workload.batch))
+    if not tasks:
+        return Outcome(skipped=skipped)
     outcome = run_rounds(
         variants,
         tasks,
@@ -126,10 +138,13 @@ def _names(text: str) -> list[str]:
 
 
 @contextmanager
-def _model_folder(model: str | None, size: str) -> Iterator[str]:
+def _model_folder(model: str | None, settings: Settings) -> Iterator[str]:
+    """Yield the model as a folder, since peers do not know the names of bundled models."""
     if model is not None:
-        yield model
+        announce(f"reading {model}", settings.quiet)
+        yield str(open_checkpoint(model).folder.absolute())
         return
+    announce(f"making a ModernBERT of random weights, size {settings.size}", settings.quiet)
     with tempfile.TemporaryDirectory() as folder:
-        save_random_model(Path(folder) / size, size)
-        yield str(Path(folder) / size)
+        save_random_model(Path(folder) / settings.size, settings.size)
+        yield str(Path(folder) / settings.size)

@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from ..encoders.precision import torch_dtype
+
 if TYPE_CHECKING:
     import torch
 
 ROWS = {"cpu": 512, "cuda": 16_384}
 REPEATS = 7
-DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 ZERO_POINT = 128
 """Of unsigned activations, for which oneDNN has fast kernels everywhere."""
 Multiply = Callable[[], object]
@@ -80,7 +81,7 @@ def _wait(device: str) -> None:
 def _float_kernels(x: "torch.Tensor", weight: "torch.Tensor", precision: str) -> Iterator[Multiply]:
     import torch
 
-    dtype = getattr(torch, DTYPES[precision])
+    dtype = torch_dtype(precision)
     a, w = x.to(dtype), weight.to(dtype)
     yield lambda: torch.nn.functional.linear(a, w)
     if x.device.type == "cpu":

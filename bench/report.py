@@ -38,6 +38,7 @@ def to_json(outcome: Outcome, about: dict[str, Any]) -> dict[str, Any]:
     return {
         **about,
         "gemm_gflops": outcome.gemm,
+        "intended_reference": outcome.intended_reference,
         "results": [
             asdict(result)
             | {
@@ -65,8 +66,11 @@ def print_outcome(outcome: Outcome, about: dict[str, Any]) -> None:
         lines.append(f"GEMM peak at the model's shapes, GFLOP/s: {rates}")
     for workload, group in groupby(outcome.results, key=lambda result: result.workload):
         results = list(group)
+        refers = f"ratios and cosines refer to {results[0].reference}"
+        if outcome.intended_reference not in (None, results[0].reference):
+            refers = f"warning: {refers}, since {outcome.intended_reference} was not measured"
         about_texts = f"{results[0].texts:,} texts, {results[0].tokens:,} tokens"
-        lines += ["", f"{workload}: {SHAPES[workload].about}; {about_texts}", ""]
+        lines += ["", f"{workload}: {SHAPES[workload].about}; {about_texts}", refers, ""]
         lines += table([COLUMNS, *map(_cells, results)])
     lines += [f"\nnot measured: {what}: {why}" for what, why in outcome.skipped]
     sys.stdout.write("\n".join(lines) + "\n")

@@ -6,11 +6,13 @@ hits them alike; ratios are taken within a round, and their median counts.
 """
 
 import statistics
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ..errors import ModernirError
 from ..progress import progress
 from .gemm import load_gemm
 from .variants import Request, Variant
@@ -55,10 +57,11 @@ class Result:
         workload, variant, precision: Which.
         texts, tokens: How many were encoded in a round; tokens are real ones.
         seconds: Of each round.
-        ratio: Median over the rounds of the first variant's seconds by this one's.
+        ratio: Median over the rounds of the reference's seconds by this one's.
         memory: Most bytes in use over the level after loading and warming up, or None.
-        cosine: Smallest between its embeddings and the first variant's.
+        cosine: Smallest between its embeddings and the reference's.
         peak_share: Needed operations a second, at the median, by the measured GEMM peak of the precision, or None.
+        reference: The variant that `ratio` and `cosine` refer to: the first that ran.
     """
 
     workload: str
@@ -71,6 +74,7 @@ class Result:
     memory: int | None
     cosine: float
     peak_share: float | None
+    reference: str
 
     @property
     def median(self) -> float:
@@ -86,11 +90,35 @@ class Outcome:
         gemm: Precision to the best measured GFLOP/s at the model's shapes.
         results: In the order of workloads and variants.
         skipped: (what, why) of that which could not be measured.
+        intended_reference: The first variant that was asked for; results refer to another where it did not run.
     """
 
     gemm: dict[str, float] = field(default_factory=dict)
     results: list[Result] = field(default_factory=list)
     skipped: list[tuple[str, str]] = field(default_factory=list)
+    intended_reference: str | None = None
+
+    def require(self, library: str = "") -> None:
+        """Make sure that something was measured.
+
+        Args:
+            library: How the names of the variants begin of which one must be among the results; empty for any.
+
+        Raises:
+            ModernirError: There is none; the message gives the first reason.
+        """
+        if any(result.variant.startswith(library) for result in self.results):
+            return
+        reasons = [f"{what}: {why}" for what, why in self.skipped]
+        own = [reason for reason in reasons if reason.startswith(library)]
+        missing = f"{library} was not measured" if library else "nothing was measured"
+        raise ModernirError(f"{missing}; {next(iter(own or reasons), 'no workload')}")
+
+
+def announce(message: str, quiet: bool = False) -> None:
+    """Say on stderr what is being done now."""
+    if not quiet:
+        sys.stderr.write(f"bench: {message}\n")
 
 
 @dataclass
@@ -115,7 +143,7 @@ def run_rounds(
     """Measure.
 
     Args:
-        variants: The first that runs is what ratios and cosines refer to.
+        variants: Ratios and cosines refer to the first of them that runs.
         tasks: The workloads.
         warm_up: Short texts that every variant encodes first.
         cost: Shape of the network, for the share of the GEMM peak; None leaves that out.
@@ -124,11 +152,12 @@ def run_rounds(
         device: Where the variants run.
         quiet: Show no progress.
     """
-    outcome = Outcome()
+    outcome = Outcome(intended_reference=variants[0].name if variants else None)
     with ExitStack() as stack, progress("bench", len(tasks) * (rounds + 1), "rounds", quiet=quiet) as report:
         gemm = _Gemm(stack, cost, {variant.precision for variant in variants}, threads, device, outcome.gemm)
-        workers = _start(stack, variants, warm_up, threads, device, outcome)
-        for number, task in enumerate(tasks):
+        workers = _start(stack, variants, warm_up, threads, device, outcome, quiet)
+        for number, task in enumerate(tasks if workers else ()):
+            announce(f"{task.name}: {len(task.texts):,} texts, {sum(task.lengths):,} tokens a round", quiet)
             gemm.measure()
             tracks = {variant: _Track(sample.value) for variant, sample in _ask(workers, task, outcome).items()}
             report(number * (rounds + 1) + 1)
@@ -139,7 +168,8 @@ def run_rounds(
                 report(number * (rounds + 1) + turn + 2)
             whole = {variant: track for variant, track in tracks.items() if len(track.samples) == rounds}
             outcome.results += _results(whole, task, cost, outcome.gemm)
-        gemm.measure()
+        if workers:
+            gemm.measure()
     return outcome
 
 
@@ -175,19 +205,24 @@ def _start(
     threads: int | None,
     device: str,
     outcome: Outcome,
+    quiet: bool,
 ) -> dict[Variant, Worker]:
     workers = {}
+    # one by one, since some runtimes keep the memory of their largest batch
+    requests = [("document", [text]) for text in warm_up]
     for variant in variants:
-        if variant.missing:
-            outcome.skipped.append((variant.name, variant.missing))
-            continue
-        try:
-            worker = stack.enter_context(Worker(variant.load, *variant.arguments, threads=threads, device=device))
-            for text in warm_up:  # one by one, since some runtimes keep the memory of their largest batch
-                worker.warm_up(("document", [text]))
-            workers[variant] = worker
-        except WorkerError as error:
-            outcome.skipped.append((variant.name, str(error)))
+        reason = variant.missing
+        if reason is None:
+            announce(f"loading {variant.name}", quiet)
+            try:
+                worker = stack.enter_context(Worker(variant.load, *variant.arguments, threads=threads, device=device))
+                worker.warm_up(*requests)
+                workers[variant] = worker
+                continue
+            except WorkerError as error:
+                reason = str(error)
+        outcome.skipped.append((variant.name, reason))
+        announce(f"not measured: {variant.name}: {reason}", quiet)
     return workers
 
 
@@ -210,7 +245,7 @@ def _results(
 
     if not tracks:
         return []
-    first = next(iter(tracks.values()))
+    reference, first = next((variant.name, track) for variant, track in tracks.items())
     flops = cost.flops(task.lengths) if cost else 0
     results = []
     for variant, track in tracks.items():
@@ -230,6 +265,7 @@ def _results(
                 memory=max(growth, default=None),
                 cosine=smallest_cosine(np.concatenate(track.vectors), np.concatenate(first.vectors)),
                 peak_share=flops / statistics.median(seconds) / (peak * 1e9) if flops and peak else None,
+                reference=reference,
             )
         )
     return results

@@ -5,15 +5,13 @@ tokens that the tokenizer gives for the finished text.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
+from tokenizers import Tokenizer
 
 from ..encoders.checkpoint import Checkpoint
+from ..encoders.reading import TextReader
 from ..errors import InputError
-
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
 
 WORDS = 1024
 CANDIDATES = 16_384
@@ -29,10 +27,13 @@ class TextMaker:
     """
 
     def __init__(self, checkpoint: Checkpoint, seed: int = 0) -> None:
+        file = checkpoint.network_folder / "tokenizer.json"
+        if not file.is_file():
+            raise InputError(f"{checkpoint.name}: no tokenizer.json in {file.parent}, which texts are made for")
         self._checkpoint = checkpoint
-        self._tokenizer = _load_tokenizer(checkpoint)
+        self._readers = {task: TextReader(checkpoint, task) for task in ("query", "document")}
         self._random = np.random.default_rng(seed)
-        self.words = _whole_words(self._tokenizer, self._random)
+        self.words = _whole_words(Tokenizer.from_file(str(file)), self._random)
         if not self.words:
             raise InputError(
                 f"{checkpoint.name}: its tokenizer keeps no word whole, so that no texts can be made for it"
@@ -45,9 +46,9 @@ class TextMaker:
 
     def count(self, texts: Sequence[str], task: str) -> list[int]:
         """Return the tokens that a model reads of each text: prompt and special tokens count, what is cut does not."""
-        prompt, longest = self._checkpoint.prompt(task), self._checkpoint.length_of(task)
-        encodings = self._tokenizer.encode_batch([prompt + text for text in texts])
-        return [min(longest, len(encoding.ids)) for encoding in encodings]
+        prompt = self._checkpoint.prompt(task)
+        lengths: list[int] = self._readers[task].read([prompt + text for text in texts]).lengths.tolist()
+        return lengths
 
     def warm_up(self) -> list[str]:
         """Return short texts that hold every word, so that a model has touched each embedding that it will read."""
@@ -55,24 +56,9 @@ class TextMaker:
         return [" ".join(self.words[start : start + WARM_UP_WORDS]) for start in starts]
 
 
-def _load_tokenizer(checkpoint: Checkpoint) -> "Tokenizer":
-    from tokenizers import Tokenizer
-
-    file = checkpoint.network_folder / "tokenizer.json"
-    if not file.is_file():
-        raise InputError(
-            f"{checkpoint.name}: no tokenizer.json in {checkpoint.network_folder}, which texts are made for"
-        )
-    try:
-        tokenizer: Tokenizer = Tokenizer.from_file(str(file))
-    except Exception as error:  # tokenizers raises plain exceptions
-        raise InputError(f"{file}: not a tokenizer that this version of tokenizers reads ({error})") from error
+def _whole_words(tokenizer: Tokenizer, random: np.random.Generator) -> list[str]:
     tokenizer.no_padding()
     tokenizer.no_truncation()
-    return tokenizer
-
-
-def _whole_words(tokenizer: "Tokenizer", random: np.random.Generator) -> list[str]:
     vocabulary = sorted({token.lstrip(SPACE_MARKS) for token in tokenizer.get_vocab()})
     plain = [
         word for word in vocabulary if len(word) > 1 and word.isascii() and word.isalnum() and word == word.lower()

@@ -9,17 +9,20 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from ..encoders.precision import PRECISIONS, multiplies, resolve_precision, torch_dtype
 from ..errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
+
+    from ..encoders.checkpoint import Checkpoint
+    from ..encoders.networks import Kind
 
 Request = tuple[str, list[str]]
 Encode = Callable[[Request], "np.ndarray"]
 OURS = "modernir"
 PEER = "sentence-transformers"
-PRECISIONS = ("fp32", "bf16", "fp16", "int8")
-DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 
 @dataclass(frozen=True)
@@ -66,12 +69,11 @@ def load_sentence_transformers(
     model: str, device: str, precision: str, trust_remote_code: bool = False, attention: str | None = None
 ) -> Encode:
     """Load plain sentence-transformers; `attention` is transformers' name of an implementation."""
-    import torch
     from sentence_transformers import SentenceTransformer
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    settings: dict[str, object] = {"dtype": getattr(torch, DTYPES[precision])}
+    settings: dict[str, object] = {"dtype": torch_dtype(precision)}
     if attention:
         settings["attn_implementation"] = attention
     return encode_with(
@@ -91,15 +93,57 @@ def encode_with(model: object) -> Encode:
     return encode
 
 
-def default_precisions(device: str) -> tuple[str, ...]:
-    """Return the precisions to measure on a device: fp32 and those that the hardware multiplies."""
+def default_precisions(checkpoint: "Checkpoint", device: str, attention: str | None = None) -> tuple[str, ...]:
+    """Return the precisions to measure: fp32, and those that the model has here and the hardware multiplies."""
     import torch
 
-    from ..encoders.precision import multiplies
+    place = torch.device(device)
+    half = "fp16" if place.type == "cuda" and not multiplies("bf16", place) else "bf16"
+    wanted = ("fp32", half, *(("int8",) if _has_int8(checkpoint, place, attention) else ()))
+    return tuple(name for name in wanted if multiplies(name, place))
 
-    halves = ("bf16",) if multiplies("bf16", torch.device(device)) else ("fp16",)
-    wanted = ("fp32", *(halves if device.startswith("cuda") else ("bf16", "int8")))
-    return tuple(name for name in wanted if multiplies(name, torch.device(device)))
+
+def check_precisions(
+    checkpoint: "Checkpoint", device: str, precisions: Sequence[str], attention: str | None = None
+) -> None:
+    """Find what this package's encoder would refuse, without loading a weight.
+
+    Raises:
+        InputError: The model or the device does not run in one of the precisions, or with the attention back-end.
+    """
+    import torch
+
+    place = torch.device(device)
+    for name in precisions:
+        resolve_precision(name, place)
+    kind = _own_kind(checkpoint, place)
+    own = kind is not None and checkpoint.config.get("model_type") == "modernbert"
+    if not own and ("int8" in precisions or attention is not None):
+        asked = "int8" if "int8" in precisions else f"the attention back-end {attention!r}"
+        raise InputError(f"{checkpoint.name}: not a ModernBERT that this package runs itself; leave {asked} out")
+    if attention is not None:
+        from ..encoders.modernbert.attention.choose import choose
+
+        for name in precisions:
+            choose(place, torch_dtype(name), attention)
+    if "int8" in precisions and not _has_int8(checkpoint, place, attention):
+        place_or_choice = "on this processor" if attention is None else f"with the attention back-end {attention!r}"
+        raise InputError(f"{checkpoint.name}: int8 is not to be had {place_or_choice}; choose fp32 or bf16")
+
+
+def _own_kind(checkpoint: "Checkpoint", device: "torch.device") -> "Kind | None":
+    """Return the network of this package that `load_encoder` would take, or None where it takes another's."""
+    from ..encoders.head import read_head
+    from ..encoders.networks import find_kind
+    from ..encoders.reading import reads_as_saved
+
+    kind = find_kind(checkpoint.config)
+    return kind if kind and reads_as_saved(checkpoint) and read_head(checkpoint, device) else None
+
+
+def _has_int8(checkpoint: "Checkpoint", device: "torch.device", attention: str | None) -> bool:
+    kind = _own_kind(checkpoint, device)
+    return kind is not None and "int8" in kind.precisions(checkpoint.config, device, attention)
 
 
 def parse_precisions(names: Sequence[str]) -> tuple[str, ...]:
@@ -110,13 +154,14 @@ def parse_precisions(names: Sequence[str]) -> tuple[str, ...]:
     """
     unknown = [name for name in names if name not in PRECISIONS]
     if unknown or not names:
-        raise InputError(f"unknown precision {', '.join(unknown) or '(none)'}; expected {', '.join(PRECISIONS)}")
+        given = f"unknown precision {unknown[0]!r}" if unknown else "no precision given"
+        raise InputError(f"{given}; expected one of {', '.join(PRECISIONS)}")
     return tuple(names)
 
 
 def peer_variants(model: str, device: str, precisions: Sequence[str], trust_remote_code: bool = False) -> list[Variant]:
     """Return sentence-transformers in fp32, and in those of `precisions` that it has."""
-    wanted = dict.fromkeys(["fp32", *(name for name in precisions if name in DTYPES)])
+    wanted = dict.fromkeys(["fp32", *(name for name in precisions if name != "int8")])
     return [
         Variant(f"{PEER} {name}", name, load_sentence_transformers, (model, device, name, trust_remote_code))
         for name in wanted

@@ -107,7 +107,8 @@ def parse_workloads(names: Sequence[str]) -> tuple[str, ...]:
     """
     unknown = [name for name in names if name not in SHAPES]
     if unknown or not names:
-        raise InputError(f"unknown workload {', '.join(unknown) or '(none)'}; expected {', '.join(SHAPES)}")
+        given = f"unknown workload {unknown[0]!r}" if unknown else "no workload given"
+        raise InputError(f"{given}; expected one of {', '.join(SHAPES)}")
     return tuple(names)
 
 

@@ -18,11 +18,13 @@ accuracy is to be seen with a trained model (--model).
 
 import argparse
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from command import exit_code, matching, positive
 from peers.exports import export_apart
 from peers.runtimes import load_compiled, load_onnxruntime, load_openvino, load_packed_encoders
 
@@ -34,6 +36,7 @@ from modernir.bench.texts import TextMaker
 from modernir.bench.variants import Variant, load_sentence_transformers, own_variants, peer_variants
 from modernir.bench.workloads import passages, queries
 from modernir.encoders.checkpoint import open_checkpoint
+from modernir.encoders.precision import resolve_device
 
 CALIBRATION_TEXTS = 64
 CALIBRATION_SEED = 1
@@ -124,38 +127,33 @@ def make_exports(model: str, variants: list[Variant], cache: Path) -> tuple[list
 
 
 def run(options: argparse.Namespace) -> tuple[Outcome, str]:
-    """Prepare model and exports, measure, and return what was found with the model's name."""
+    """Prepare model and exports, measure, and return what was found with the model's name.
+
+    Raises:
+        InputError: The model, the size, the device, a workload or a variant is not to be had.
+        ModernirError: Nothing was measured.
+    """
+    settings = Settings.parse(options.workloads, threads=options.threads, rounds=options.rounds, scale=options.scale)
+    resolve_device(options.device)
     cache = Path(options.cache)
-    folder = Path(options.model) if options.model else cache / options.size / "model"
-    if not folder.is_dir():
+    folder = open_checkpoint(options.model).folder if options.model else cache / options.size / "model"
+    if not options.model and not folder.is_dir():
         save_random_model(folder, options.size)
     model = str(folder.resolve())
     exports = cache / (open_checkpoint(model).fingerprint()[:12] if options.model else options.size)
     cuda = options.device.startswith("cuda")
     variants = cuda_variants(model, options.device) if cuda else cpu_variants(model, options.threads, exports)
-    wanted = [part.strip().lower() for part in options.only.split(",") if part.strip()]
-    variants = [variant for variant in variants if not wanted or any(part in variant.name.lower() for part in wanted)]
+    wanted = matching([variant.name for variant in variants], options.only)
+    variants = [variant for variant in variants if variant.name in wanted]
     variants, failed = make_exports(model, variants, exports)
-    settings = Settings.parse(options.workloads, threads=options.threads, rounds=options.rounds, scale=options.scale)
     outcome = measure(model, variants, settings, options.device)
     outcome.skipped[:0] = failed
+    outcome.require()
     return outcome, options.model or f"ModernBERT-{options.size}, random weights"
 
 
-def main() -> None:
+def report(options: argparse.Namespace) -> None:
     """Measure, print the tables, and write the JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cache", required=True, help="folder that keeps weights and exports")
-    parser.add_argument("--model", help="folder of a checkpoint, in place of random weights")
-    parser.add_argument("--size", default="base", help="of the random weights: tiny, mini, base, large")
-    parser.add_argument("--workloads", default="bulk,passages,queries,long")
-    parser.add_argument("--only", default="", help="parts of the names of variants, with commas")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--scale", type=float, default=1.0, help="times as many texts")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--json", type=Path, help="file for all figures")
-    options = parser.parse_args()
     outcome, name = run(options)
     about = environment(name, options.device, options.threads, ("onnxruntime", "openvino", "nncf"))
     if options.json:
@@ -163,5 +161,21 @@ def main() -> None:
     print_outcome(outcome, about)
 
 
+def main() -> int:
+    """Read the command line and run; return the process's exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cache", required=True, help="folder that keeps weights and exports")
+    parser.add_argument("--model", help="folder or name of a checkpoint, in place of random weights")
+    parser.add_argument("--size", default="base", help="of the random weights: tiny, mini, base, large")
+    parser.add_argument("--workloads", default="bulk,passages,queries,long")
+    parser.add_argument("--only", default="", help="parts of the names of variants, with commas")
+    parser.add_argument("--rounds", type=positive, default=5)
+    parser.add_argument("--scale", type=float, default=1.0, help="times as many texts")
+    parser.add_argument("--threads", type=positive, default=1)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--json", type=Path, help="file for all figures")
+    return exit_code(report, parser.parse_args())
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

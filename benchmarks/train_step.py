@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from command import exit_code, matching, positive, positives
 
 from modernir.bench.report import environment, table
 from modernir.bench.synthetic import save_random_model
@@ -30,10 +31,11 @@ from modernir.bench.texts import TextMaker
 from modernir.bench.worker import Sample, Worker, WorkerError
 from modernir.bench.workloads import passages, queries
 from modernir.encoders.checkpoint import open_checkpoint
+from modernir.encoders.precision import resolve_device, torch_dtype
+from modernir.errors import ModernirError
 
 TEMPERATURE = 0.05
 SEED = 0
-DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
 VARIANTS = {
     "sentence-transformers fp32": ("fp32", False),
     "sentence-transformers bf16 weights": ("bf16", False),
@@ -67,9 +69,7 @@ def load_step(model: str, device: str, precision: str, accelerated: bool) -> Ste
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    network = SentenceTransformer(
-        model, device=device, model_kwargs={"dtype": getattr(torch, DTYPES[precision])}
-    ).train()
+    network = SentenceTransformer(model, device=device, model_kwargs={"dtype": torch_dtype(precision)}).train()
     if accelerated:
         from modernir import accelerate
 
@@ -97,12 +97,15 @@ def _is_tensor(value: object) -> bool:
     return hasattr(value, "to") and hasattr(value, "shape")
 
 
-def measure(options: argparse.Namespace, model: str) -> tuple[list[Row], list[tuple[str, str]]]:
-    """Return the rows, and (variant, reason) of those that did not run."""
+def measure(options: argparse.Namespace, model: str, names: list[str]) -> tuple[list[Row], list[tuple[str, str]]]:
+    """Return the rows of these variants, and (variant, reason) of those that did not run.
+
+    Raises:
+        InputError: The model is not to be had.
+        ModernirError: No variant ran.
+    """
     checkpoint = open_checkpoint(model)
     maker = TextMaker(checkpoint, SEED)
-    wanted = [part.strip() for part in options.only.split(",") if part.strip()]
-    names = [name for name in VARIANTS if not wanted or any(part in name for part in wanted)]
     failed: list[tuple[str, str]] = []
     rows: list[Row] = []
     with ExitStack() as stack:
@@ -117,10 +120,12 @@ def measure(options: argparse.Namespace, model: str) -> tuple[list[Row], list[tu
             except WorkerError as error:
                 workers.pop(name, None)
                 failed.append((name, str(error)))
-        for size in [int(part) for part in options.pairs.split(",")]:
+        for size in options.pairs:
             batch, tokens = draw_pairs(maker, size, checkpoint.max_length)
             samples = run_rounds(workers, batch, options.rounds, failed)
             rows += rows_of(samples, size, tokens)
+    if not rows:
+        raise ModernirError("nothing was measured; {}: {}".format(*failed[0]))
     return rows, failed
 
 
@@ -196,23 +201,22 @@ def _memory(size: int | None, first: int | None) -> tuple[str, str]:
     return f"{size / 1e9:.2f}", f"{size / first:.2f}"
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", help="folder of a checkpoint, in place of random weights")
-    parser.add_argument("--size", default="base", help="of the random weights: tiny, mini, base, large")
-    parser.add_argument("--pairs", default="16,32")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--only", default="", help="parts of the names of variants, with commas")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--json", type=Path, help="file for all figures")
-    options = parser.parse_args()
+def run(options: argparse.Namespace) -> None:
+    """Measure, print the table, and write the JSON.
+
+    Raises:
+        InputError: The model, the size, the device or a variant is not to be had.
+        ModernirError: No variant ran.
+    """
+    names = matching(list(VARIANTS), options.only)
+    resolve_device(options.device)
     with tempfile.TemporaryDirectory() as folder:
-        model = options.model or f"{folder}/{options.size}"
-        if not options.model:
+        if options.model:
+            model = str(open_checkpoint(options.model).folder)
+        else:
+            model = f"{folder}/{options.size}"
             save_random_model(Path(model), options.size)
-        rows, failed = measure(options, model)
+        rows, failed = measure(options, model, names)
     name = options.model or f"ModernBERT-{options.size}, random weights"
     about = environment(name, options.device, options.threads)
     if options.json:
@@ -223,5 +227,19 @@ def main() -> None:
     sys.stdout.write("\n".join(lines) + "\n")
 
 
+def main() -> int:
+    """Read the command line and run; return the process's exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", help="folder or name of a checkpoint, in place of random weights")
+    parser.add_argument("--size", default="base", help="of the random weights: tiny, mini, base, large")
+    parser.add_argument("--pairs", type=positives(","), default="16,32")
+    parser.add_argument("--rounds", type=positive, default=3)
+    parser.add_argument("--threads", type=positive, default=1)
+    parser.add_argument("--only", default="", help="parts of the names of variants, with commas")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--json", type=Path, help="file for all figures")
+    return exit_code(run, parser.parse_args())
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

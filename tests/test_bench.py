@@ -1,25 +1,32 @@
 """Measuring: what is counted is right, texts have the tokens that they claim, a failing variant stops nothing."""
 
 import json
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from typer.main import get_command
 
 from modernir import cli
-from modernir.bench import gemm
+from modernir.bench import encode, gemm, rounds
 from modernir.bench.cost import Cost, cost_of
 from modernir.bench.report import environment, print_outcome, table, to_json
 from modernir.bench.rounds import Outcome, Result, Task, run_rounds, smallest_cosine
 from modernir.bench.synthetic import save_random_model
 from modernir.bench.texts import TextMaker
-from modernir.bench.variants import Variant
+from modernir.bench.variants import Variant, default_precisions
 from modernir.bench.worker import Worker, WorkerError
 from modernir.bench.workloads import SHAPES, draw_workload
+from modernir.encoders.bundled import bundled_folder
 from modernir.encoders.checkpoint import Checkpoint, open_checkpoint
-from modernir.errors import InputError
+from modernir.encoders.modernbert.config import ModernBertConfig
+from modernir.encoders.modernbert.load import why_no_engine
+from modernir.encoders.precision import multiplies
+from modernir.errors import InputError, ModernirError
 
 ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process its peak")
 
@@ -37,7 +44,6 @@ def job(code: str) -> tuple[object, str]:
 
 
 def test_operations_are_those_that_torch_counts(random_model: Checkpoint) -> None:
-    import torch
     from torch.utils.flop_counter import FlopCounterMode
     from transformers import AutoModel
 
@@ -144,6 +150,16 @@ def test_a_worker_tells_what_each_run_needed() -> None:
     assert all((sample.peak or 0) > (sample.growth or 0) for sample in samples)
 
 
+@ON_LINUX
+def test_a_worker_looks_for_garbage_once_a_warm_up_and_not_once_a_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    counting = (
+        "(lambda found: (setattr(__import__('gc'), 'collect', lambda: found.append(0)), lambda _: len(found))[1])([])"
+    )
+    with Worker(*job(counting)) as worker:
+        worker.warm_up(*range(32))
+        assert worker.run(None).value == 2
+
+
 def test_a_worker_has_its_threads() -> None:
     code = "lambda _: (__import__('os').environ['OMP_NUM_THREADS'], __import__('torch').get_num_threads())"
     with Worker(*job(code), threads=3) as worker:
@@ -185,6 +201,8 @@ def test_rounds_compare_with_the_first_and_survive_failures() -> None:
     assert found["queries", "fast"].cosine == pytest.approx(0.96)
     assert found["bulk", "fast"].tokens == 9
     assert found["bulk", "fast"].peak_share is None
+    assert {result.reference for result in outcome.results} == {"slow"}
+    assert outcome.intended_reference == "absent"
     assert outcome.skipped == [
         ("absent", "not installed: pip install no-such-package"),
         ("broken", "ZeroDivisionError: division by zero"),
@@ -199,6 +217,18 @@ def test_a_variant_that_fails_on_one_workload_is_left_out_of_it_alone() -> None:
     names = [(result.workload, result.variant) for result in outcome.results]
     assert names == [("queries", "good"), ("bulk", "good"), ("bulk", "partial")]
     assert outcome.skipped == [("partial, queries", "ZeroDivisionError: division by zero")]
+
+
+def test_progress_tells_what_is_loaded_and_why_something_is_not(capsys: pytest.CaptureFixture[str]) -> None:
+    variants = [variant("broken", "1 / 0"), variant("good", "lambda request: __import__('numpy').ones((1, 2))")]
+    run_rounds(variants, [Task("queries", "query", ["a"], [8])], ["a"], None, rounds=1)
+    told = capsys.readouterr().err.splitlines()
+    assert told[:4] == [
+        "bench: loading broken",
+        "bench: not measured: broken: ZeroDivisionError: division by zero",
+        "bench: loading good",
+        "bench: queries: 1 texts, 8 tokens a round",
+    ]
 
 
 def test_the_smallest_cosine_is_over_rows() -> None:
@@ -247,30 +277,126 @@ def test_the_command_measures_a_model_beside_sentence_transformers(
     assert all(0 < row["peak_share"] < 1.5 and len(row["seconds"]) == 1 for row in rows)
     assert report["skipped"] == [{"what": "fixed512", "why": "the model reads 64 tokens of a text"}]
     assert report["threads"] == 1
+    assert report["intended_reference"] == rows[0]["reference"] == rows[1]["reference"] == "sentence-transformers fp32"
     assert report["gemm_gflops"]["fp32"] > 0
 
 
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--workload", "tweets"], "unknown workload tweets; expected queries"),
-        (["--workload", ","], "unknown workload (none)"),
-        (["--precision", "fp32,int3"], "unknown precision int3; expected fp32"),
+        (["--workload", "tweets"], "unknown workload 'tweets'; expected one of queries"),
+        (["--workload", ","], "no workload given; expected one of queries"),
+        (["--precision", "fp32,int3"], "unknown precision 'int3'; expected one of fp32"),
         (["--init", "huge"], "no ModernBERT size 'huge'"),
         (["--model", "/no/such/model"], "/no/such/model: no such folder"),
+        (["--model", "TINY", "--device", "cpu", "--precision", "fp32,fp16"], "fp16 is for GPUs"),
+        (["--model", "TINY", "--device", "cpu", "--precision", "int8"], "runs itself; leave int8 out"),
+        (["--model", "TINY", "--attention", "plain"], "leave the attention back-end 'plain' out"),
+        (["--model", "RANDOM", "--attention", "nope"], "unknown attention back-end 'nope'"),
+        (
+            ["--model", "RANDOM", "--device", "cpu", "--precision", "int8", "--attention", "plain"],
+            "int8 is not to be had",
+        ),
     ],
 )
-def test_bad_input_is_one_line(
-    arguments: list[str], told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_bad_input_is_one_line_before_a_process_is_started(
+    arguments: list[str],
+    told: str,
+    tiny_model: Path,
+    random_model: Checkpoint,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert call(monkeypatch, *arguments) == 2
+    monkeypatch.setattr(rounds, "Worker", None)
+    places = {"TINY": str(tiny_model), "RANDOM": str(random_model.folder)}
+    assert call(monkeypatch, *(places.get(argument, argument) for argument in arguments)) == 2
     captured = capsys.readouterr()
     assert told in captured.err.splitlines()[-1]
     assert captured.out == ""
 
 
+def test_a_run_that_measured_nothing_fails(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = ["--precision", "fp32", "--against", "nothing", "--device", "cpu"]
+    assert call(monkeypatch, "--model", str(tiny_model), "--workload", "fixed512", *settings) == 1
+    captured = capsys.readouterr()
+    told = "error: nothing was measured; fixed512: the model reads 64 tokens of a text"
+    assert captured.err.splitlines()[-1] == told
+    assert captured.out == ""
+
+
+def test_a_run_without_this_package_prints_the_peer_and_fails(
+    random_model: Checkpoint, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    peer = variant("sentence-transformers fp32", "lambda request: __import__('numpy').ones((len(request[1]), 2))")
+    monkeypatch.setattr(encode, "peer_variants", lambda *_: [peer])
+    monkeypatch.setattr(encode, "own_variants", lambda *_: [variant("modernir fp32", "1 / 0")])
+    settings = ["--workload", "queries", "--rounds", "1", "--scale", "0.1", "--precision", "fp32", "--device", "cpu"]
+    assert call(monkeypatch, "--model", str(random_model.folder), *settings) == 1
+    captured = capsys.readouterr()
+    assert "| sentence-transformers fp32 |" in captured.out
+    assert captured.err.splitlines()[-1] == (
+        "error: modernir was not measured; modernir fp32: ZeroDivisionError: division by zero"
+    )
+
+
+def test_peers_are_given_the_folder_of_a_bundled_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    if bundled_folder("demo") is None:
+        pytest.skip("the demo model is not installed")
+    found: list[Variant] = []
+
+    def measure(model: str, variants: list[Variant], *_: object) -> Outcome:
+        found.extend(variants)
+        return Outcome(results=[Result("queries", "ours", "fp32", 1, 9, (1.0,), 1.0, None, 1.0, None, "ours")])
+
+    monkeypatch.setattr(encode, "measure", measure)
+    encode.bench_encode("demo", encode.Settings.parse("queries", quiet=True))
+    assert {Path(str(variant.arguments[0])) for variant in found} == {bundled_folder("demo")}
+    assert "sentence-transformers fp32" in {variant.name for variant in found}
+
+
+def test_only_precisions_that_a_model_has_are_measured(tiny_model: Path, random_model: Checkpoint) -> None:
+    assert "int8" not in default_precisions(open_checkpoint(tiny_model), "cpu")
+    assert "int8" not in default_precisions(random_model, "cpu", "plain")
+    has_int8 = why_no_engine(ModernBertConfig.from_fields(random_model.config, "config.json"), "int8") is None
+    expected = has_int8 and multiplies("int8", torch.device("cpu"))
+    assert ("int8" in default_precisions(random_model, "cpu")) == expected
+    assert default_precisions(random_model, "cpu")[0] == "fp32"
+
+
+def test_the_command_lists_the_workloads_that_there_are() -> None:
+    (option,) = (
+        option
+        for option in get_command(cli.app).commands["bench"].commands["encode"].params
+        if option.name == "workload"
+    )
+    assert re.findall(r"[a-z]+\d*(?=[,.])", option.help.split(" of ")[1]) == list(SHAPES)
+
+
+def test_a_reference_that_is_not_the_intended_one_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    result = Result("queries", "modernir fp32", "fp32", 1, 9, (1.0,), 1.0, None, 1.0, None, "modernir fp32")
+    about = environment("m", "cpu", None)
+    print_outcome(Outcome(results=[result], intended_reference="peer"), about)
+    told = "ratios and cosines refer to modernir fp32"
+    assert f"\nwarning: {told}, since peer was not measured\n" in capsys.readouterr().out
+    print_outcome(Outcome(results=[result], intended_reference="modernir fp32"), about)
+    assert f"\n{told}\n" in capsys.readouterr().out
+
+
+def test_what_must_be_among_the_results_is_looked_for() -> None:
+    result = Result("queries", "peer fp32", "fp32", 1, 9, (1.0,), 1.0, None, 1.0, None, "peer fp32")
+    outcome = Outcome(results=[result], skipped=[("peer bf16", "no"), ("modernir fp32", "damaged")])
+    outcome.require()
+    outcome.require("peer")
+    with pytest.raises(ModernirError, match=r"^modernir was not measured; modernir fp32: damaged$"):
+        outcome.require("modernir")
+    with pytest.raises(ModernirError, match=r"^nothing was measured; no workload$"):
+        Outcome().require()
+
+
 def test_broken_embeddings_leave_the_json_valid() -> None:
-    result = Result("queries", "ours", "fp32", 1, 9, (2.0, 1.0, 4.0), 1.0, None, float("nan"), None)
+    result = Result("queries", "ours", "fp32", 1, 9, (2.0, 1.0, 4.0), 1.0, None, float("nan"), None, "ours")
     (row,) = to_json(Outcome(results=[result]), {})["results"]
     assert (row["cosine"], row["median_seconds"], row["tokens_per_second"]) == (None, 2.0, 4.5)
 

@@ -18,7 +18,6 @@ from pathlib import Path
 import numpy as np
 
 INPUTS = ("input_ids", "attention_mask")
-CALIBRATION_BATCH = 1
 
 
 def export_onnx(model: str, cache: Path, target: Path, texts: list[str]) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from peers.exports import INPUTS, padded_batches
 
 from modernir.bench.variants import Encode, Request, encode_with
+from modernir.encoders.precision import torch_dtype
 
 BATCH = 32
 Network = Callable[[dict[str, np.ndarray]], np.ndarray]
@@ -84,8 +85,6 @@ def load_packed_encoders(model: str, device: str, precision: str, graphs: bool) 
 
 
 def _load(model: str, device: str, precision: str):  # noqa: ANN202 - a SentenceTransformer, imported where it is used
-    import torch
     from sentence_transformers import SentenceTransformer
 
-    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
-    return SentenceTransformer(model, device=device, model_kwargs={"dtype": dtype})
+    return SentenceTransformer(model, device=device, model_kwargs={"dtype": torch_dtype(precision)})
