@@ -11,6 +11,7 @@ from ..errors import InputError
 if TYPE_CHECKING:
     import torch
 
+    from .dense import DenseEncoder
     from .modernbert.config import ModernBertConfig
 
 Model = TypeVar("Model")
@@ -65,6 +66,10 @@ def accelerate(model: Model, attention: str | None = None, precision: str | None
 def _backbones(model: object) -> list[Any]:
     import torch
 
+    from .dense import DenseEncoder
+
+    if isinstance(model, DenseEncoder):
+        raise InputError(f"{_said_of(model)}; accelerate is for models of sentence-transformers or transformers")
     if not isinstance(model, torch.nn.Module):
         raise InputError(f"expected a model of sentence-transformers or transformers, found {type(model).__name__}")
 
@@ -76,6 +81,12 @@ def _backbones(model: object) -> list[Any]:
         held = f"holds {' and '.join(networks)}" if networks else f"a {type(model).__name__} without a transformer"
         raise InputError(f"only ModernBERT is accelerated; the model {held}")
     return found
+
+
+def _said_of(encoder: "DenseEncoder") -> str:
+    if hasattr(encoder, "model"):
+        return f"found {type(encoder).__name__}, which runs through sentence-transformers; give its .model"
+    return f"found {type(encoder).__name__}: what load_encoder returned already runs on this package's engine"
 
 
 def _restore(backbone: Any) -> None:  # noqa: ANN401 - a ModernBertModel of transformers

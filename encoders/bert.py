@@ -12,11 +12,14 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from ..errors import InputError
+from .modernbert.fields import FieldReader
 from .stream import Stream
+from .weights import CONFIG, Weights, check_tensor
 
 ACTIVATIONS = {"gelu": "none", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh"}
 """Config names of the activations that run here, with torch's name of GELU's approximation."""
+VOCABULARY = 30_522
+"""Rows of the embedding table where a config does not say it."""
 
 
 @dataclass(frozen=True)
@@ -61,60 +64,64 @@ class BertNetwork:
 
     Args:
         config: The checkpoint's `config.json`.
-        weights: Its tensors, with or without the `bert.` prefix.
+        weights: Its tensors, with or without the `bert.` prefix; each is read once in full to see that it is finite.
         device: Where to run.
         dtype: What to compute in.
 
     Raises:
-        InputError: The config asks for something that is not BERT as published, or a tensor is missing.
+        InputError: A size in the config makes no sense, or a tensor is missing, of another shape or type than the
+            config says, or not finite.
     """
 
     def __init__(
         self,
         config: Mapping[str, Any],
-        weights: Mapping[str, torch.Tensor],
+        weights: Weights,
         device: torch.device,
         dtype: torch.dtype,
     ) -> None:
-        self.heads = int(config["num_attention_heads"])
+        read = FieldReader(config, weights.folder / CONFIG)
+        self.width, self.heads = read.whole("hidden_size", 768), read.whole("num_attention_heads", 12)
+        if self.width % self.heads:
+            raise read.error("hidden_size", self.width, f"a multiple of num_attention_heads, which is {self.heads}")
         self.approximate = ACTIVATIONS[config["hidden_act"]]
         self.device = device
-        eps = float(config.get("layer_norm_eps", 1e-12))
+        width, inner = self.width, read.whole("intermediate_size", 3072)
+        eps = read.number("layer_norm_eps", 1e-12)
 
-        def get(name: str) -> torch.Tensor:
+        def get(name: str, *shape: int) -> torch.Tensor:
             older = name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")
             spellings = [f"{prefix}{spelling}" for spelling in (name, older) for prefix in ("", "bert.")]
-            tensor = next((weights[spelling] for spelling in spellings if spelling in weights), None)
-            if tensor is None:
-                raise InputError(f"the weights lack the tensor {name!r}; the checkpoint is incomplete")
-            return tensor.to(device)
+            found = next((spelling for spelling in spellings if spelling in weights.tensors), name)
+            return check_tensor(weights, found, shape).to(device)
 
-        def linear(*names: str) -> Linear:
-            weight = torch.cat([get(f"{name}.weight") for name in names])
-            return Linear(weight.to(dtype), torch.cat([get(f"{name}.bias") for name in names]).to(dtype))
+        def linear(size: int, out: int, *names: str) -> Linear:
+            weight = torch.cat([get(f"{name}.weight", out, size) for name in names])
+            return Linear(weight.to(dtype), torch.cat([get(f"{name}.bias", out) for name in names]).to(dtype))
 
         def norm(name: str) -> Norm:
-            return Norm(get(f"{name}.weight").to(dtype), get(f"{name}.bias").to(dtype), eps)
+            return Norm(get(f"{name}.weight", width).to(dtype), get(f"{name}.bias", width).to(dtype), eps)
 
         def layer(prefix: str) -> Layer:
             projections = [f"{prefix}.attention.self.{name}" for name in ("query", "key", "value")]
             return Layer(
-                qkv=linear(*projections),
-                attention_out=linear(f"{prefix}.attention.output.dense"),
+                qkv=linear(width, width, *projections),
+                attention_out=linear(width, width, f"{prefix}.attention.output.dense"),
                 attention_norm=norm(f"{prefix}.attention.output.LayerNorm"),
-                up=linear(f"{prefix}.intermediate.dense"),
-                down=linear(f"{prefix}.output.dense"),
+                up=linear(width, inner, f"{prefix}.intermediate.dense"),
+                down=linear(inner, width, f"{prefix}.output.dense"),
                 output_norm=norm(f"{prefix}.output.LayerNorm"),
             )
 
         self.dtype = dtype
         # The table stays as it is stored, mapped from the file: a query reads a few rows of it.
-        self.words = get("embeddings.word_embeddings.weight")
-        positions, segments = (get(f"embeddings.{kind}_embeddings.weight") for kind in ("position", "token_type"))
+        self.words = get("embeddings.word_embeddings.weight", read.whole("vocab_size", VOCABULARY), width)
+        longest, kinds = read.whole("max_position_embeddings", 512), read.whole("type_vocab_size", 2)
+        positions = get("embeddings.position_embeddings.weight", longest, width)
+        segments = get("embeddings.token_type_embeddings.weight", kinds, width)
         self.places = positions.float() + segments[0].float()
         self.norm = norm("embeddings.LayerNorm")
-        self.layers = [layer(f"encoder.layer.{number}") for number in range(int(config["num_hidden_layers"]))]
-        self.width = self.words.shape[1]
+        self.layers = [layer(f"encoder.layer.{number}") for number in range(read.whole("num_hidden_layers", 12))]
 
     def __call__(self, stream: Stream) -> torch.Tensor:
         """Return the last hidden states, (tokens, width) in the network's dtype."""
@@ -137,7 +144,7 @@ def is_supported(config: Mapping[str, Any]) -> bool:
     """Say whether a config is a BERT that runs here: absolute positions, a GELU, encoder only."""
     return (
         config.get("model_type") == "bert"
-        and config.get("hidden_act") in ACTIVATIONS
+        and str(config.get("hidden_act")) in ACTIVATIONS
         and config.get("position_embedding_type", "absolute") == "absolute"
         and not config.get("is_decoder", False)
     )

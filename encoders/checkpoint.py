@@ -17,6 +17,9 @@ from ..files import file_checksum, read_json
 from .bundled import BUNDLED, bundled_folder
 
 HUB_FILES = ["*.json", "*.txt", "*.safetensors", "*.model", "*.jinja", "*.py"]
+READING = "sentence_bert_config.json"
+TOKENIZER_CONFIG = "tokenizer_config.json"
+SETTINGS = "config_sentence_transformers.json"
 OWN_MODULES = "sentence_transformers."
 VOLATILE = {"_name_or_path", "name_or_path", "transformers_version", "torch_dtype", "dtype", "architectures", "backend"}
 VOLATILE |= {"is_local", "local_files_only"}
@@ -51,20 +54,34 @@ class Checkpoint:
     @property
     def reading(self) -> Mapping[str, Any]:
         """How sentence-transformers reads texts for the network: its `sentence_bert_config.json`, or nothing."""
-        return read_optional(self.network_folder / "sentence_bert_config.json")
+        return read_optional(self.network_folder / READING)
 
     @property
     def max_length(self) -> int:
         """Tokens kept of a text, special tokens included, as sentence-transformers resolves it."""
-        named = self.reading.get("max_seq_length")
-        tokenizer = self.tokenizer_config.get("model_max_length")
-        positions = self.config.get("max_position_embeddings")
-        limits = [int(limit) for limit in (named or tokenizer, positions) if limit]
-        return min(limits, default=512)
+        named = self._length(READING, self.reading, "max_seq_length")
+        tokenizer = self._length(TOKENIZER_CONFIG, self.tokenizer_config, "model_max_length")
+        positions = self._length("config.json", self.config, "max_position_embeddings")
+        return min((limit for limit in (named or tokenizer, positions) if limit), default=512)
+
+    def own_length(self, task: str) -> int | None:
+        """Return the tokens kept of a "query" or a "document", or None where the two do not differ."""
+        return self._length(READING, self.reading, f"{task}_length")
 
     def length_of(self, task: str) -> int:
-        """Return the tokens kept of a "query" or a "document", where they differ."""
-        return int(self.reading.get(f"{task}_length") or self.max_length)
+        """Return the tokens kept of a "query" or a "document"."""
+        return self.own_length(task) or self.max_length
+
+    def _length(self, file: str, fields: Mapping[str, Any], name: str) -> int | None:
+        value = fields.get(name)
+        if value is None:
+            return None
+        whole = type(value) is int or (type(value) is float and value.is_integer())  # 1e30 stands for "no limit"
+        if not whole or value < 1:
+            raise InputError(
+                f"{self.network_folder / file}: {name} is {value!r}; expected a whole number of at least 1"
+            )
+        return int(value)
 
     @property
     def network_folder(self) -> Path:
@@ -78,7 +95,7 @@ class Checkpoint:
     @property
     def tokenizer_config(self) -> Mapping[str, Any]:
         """What transformers keeps beside the tokenizer, or nothing."""
-        return read_optional(self.network_folder / "tokenizer_config.json")
+        return read_optional(self.network_folder / TOKENIZER_CONFIG)
 
     def fingerprint(self) -> str:
         """Return 32 hexadecimal digits that change when the weights, the tokenizer or the settings do.
@@ -111,7 +128,8 @@ def open_checkpoint(name_or_path: str | Path) -> Checkpoint:
     """Find a checkpoint, in a folder or on the hub, and read what it says of itself.
 
     Raises:
-        InputError: There is no such model, or its folder lacks a config or has weights only as pickles.
+        InputError: There is no such model, or its folder lacks a config, has one that makes no sense, or has weights
+            only as pickles.
     """
     folder = find_folder(str(name_or_path))
     modules = _modules(folder)
@@ -123,17 +141,34 @@ def open_checkpoint(name_or_path: str | Path) -> Checkpoint:
         raise InputError(f"{pickled}: pickled weights are not loaded; save the model with save_pretrained first")
     if not any(folder.rglob("*.safetensors")):
         raise InputError(f"{folder}: no weights there; expected .safetensors files")
-    own = read_optional(folder / "config_sentence_transformers.json")
-    return Checkpoint(
+    own = read_optional(folder / SETTINGS)
+    checkpoint = Checkpoint(
         name=str(name_or_path),
         folder=folder,
         config=read_optional(network / "config.json"),
         modules=tuple(modules),
         kind=str(own.get("model_type") or "SentenceTransformer"),
-        prompts={key: text or "" for key, text in (own.get("prompts") or {}).items()},
+        prompts=_prompts(own, folder / SETTINGS),
         similarity=_similarity(str(own.get("similarity_fn_name") or "cosine"), str(name_or_path)),
-        truncate_dim=own.get("truncate_dim"),
+        truncate_dim=_truncate_dim(own, folder / SETTINGS),
     )
+    for task in ("query", "document"):
+        checkpoint.length_of(task)
+    return checkpoint
+
+
+def _prompts(settings: Mapping[str, Any], file: Path) -> dict[str, str]:
+    prompts = settings.get("prompts") or {}
+    if not isinstance(prompts, dict) or not all(isinstance(text, str | None) for text in prompts.values()):
+        raise InputError(f"{file}: prompts is {prompts!r}; expected an object from names to texts")
+    return {name: text or "" for name, text in prompts.items()}
+
+
+def _truncate_dim(settings: Mapping[str, Any], file: Path) -> int | None:
+    size = settings.get("truncate_dim")
+    if size is not None and (type(size) is not int or size < 1):
+        raise InputError(f"{file}: truncate_dim is {size!r}; expected a whole number of at least 1 or null")
+    return size
 
 
 def _only_pickled(folder: Path) -> bool:
@@ -150,12 +185,18 @@ def _similarity(name: str, model: str) -> str:
 
 def _modules(folder: Path) -> list[tuple[str, Path]]:
     file = folder / "modules.json"
+    entries = read_json(file) if file.is_file() else []
+    if not isinstance(entries, list):
+        raise InputError(f"{file}: expected a list of modules, found {type(entries).__name__}")
     modules = []
-    for entry in read_json(file) if file.is_file() else []:
-        place = Path(entry.get("path", ""))
+    for entry in entries:
+        fields = entry if isinstance(entry, dict) else {}
+        path, kind = fields.get("path", ""), fields.get("type")
+        if not isinstance(path, str) or not isinstance(kind, str):
+            raise InputError(f"{file}: expected modules with a 'type' and a 'path' that are texts, found {entry!r}")
+        place = Path(path)
         if place.is_absolute() or ".." in place.parts:
-            raise InputError(f"{file}: the module path {entry['path']!r} leaves the folder")
-        kind = str(entry["type"])
+            raise InputError(f"{file}: the module path {path!r} leaves the folder")
         name = kind.rsplit(".", 1)[-1] if kind.startswith(OWN_MODULES) else kind
         modules.append((name, folder / place))
     return modules
@@ -198,5 +239,17 @@ def find_folder(name: str) -> Path:
 
 
 def read_optional(path: Path) -> dict[str, Any]:
-    """Read a JSON file, or return an empty dictionary where there is none."""
-    return read_json(path) if path.is_file() else {}
+    """Read a JSON object from a file, or return an empty dictionary where there is none; see `read_object`."""
+    return read_object(path) if path.is_file() else {}
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Read a JSON object from a file.
+
+    Raises:
+        InputError: The file is missing or holds something else.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: expected a JSON object, found {type(content).__name__}")
+    return content

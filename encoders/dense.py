@@ -1,7 +1,7 @@
 """What every dense embedder offers, whichever network is behind it: one vector a text."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -29,26 +29,28 @@ class DenseEncoder(ABC):
         name: The model's folder or hub name, as it was given.
         dim: Length of an embedding.
         max_length: Tokens that are read of a text; the rest is cut.
-        document_length: The same of a document, where the checkpoint tells it from a query.
+        query_length, document_length: The same of a query and of a document, where the checkpoint tells them apart.
         similarity: "cosine" (embeddings are compared normalised) or "dot".
         device: Where it runs, such as "cpu" or "cuda:0".
         precision: What it computes in, such as "fp32"; embeddings are float32 whatever it is.
         fingerprint: 32 hexadecimal digits that change when the model does.
         query_prompt, document_prompt: Texts put before every query and document.
         truncated: Documents that were cut so far.
+        truncated_queries: Queries that were cut so far.
     """
 
     def __init__(self, checkpoint: Checkpoint, dim: int, max_length: int, device: str, precision: str) -> None:
         self.name = checkpoint.name
         self.dim = dim
         self.max_length = max_length
-        self.document_length = int(checkpoint.reading.get("document_length") or max_length)
+        self.query_length = checkpoint.own_length("query") or max_length
+        self.document_length = checkpoint.own_length("document") or max_length
         self.similarity = checkpoint.similarity
         self.device = device
         self.precision = precision
         self.query_prompt = checkpoint.prompt("query")
         self.document_prompt = checkpoint.prompt("document")
-        self.truncated = 0
+        self.truncated = self.truncated_queries = 0
         self._checkpoint = checkpoint
         self._fingerprint: str | None = None
 
@@ -67,11 +69,17 @@ class DenseEncoder(ABC):
     def encode_queries(self, texts: Sequence[str]) -> np.ndarray:
         """Return the embeddings of queries, (n, dim) float32, in the order of `texts`.
 
+        A text longer than the model reads is cut and counted in `truncated_queries`.
+
         Raises:
-            TypeError: An element is no string; the message says which.
+            TypeError: `texts` is no list, or an element is no string; the message says which.
         """
-        blocks = ((block, self._read(block, "query")) for block in _blocks(_checked(texts)))
-        return self._joined(len(texts), ((block, self._encode(read)) for block, read in blocks))
+        return self._joined(len(_checked(texts)), map(self._encode_queries, _blocks(texts)))
+
+    def _encode_queries(self, block: Sequence[str]) -> tuple[Sequence[str], np.ndarray]:
+        ready = self._read(block, "query")
+        self.truncated_queries += ready.cut
+        return block, self._encode(ready)
 
     def encode_documents(self, texts: Sequence[str]) -> np.ndarray:
         """Return the embeddings of documents, (n, dim) float32, in the order of `texts`.
@@ -79,9 +87,9 @@ class DenseEncoder(ABC):
         A text longer than the model reads is cut and counted in `truncated`.
 
         Raises:
-            TypeError: An element is no string; the message says which.
+            TypeError: `texts` is no list, or an element is no string; the message says which.
         """
-        return self._joined(len(texts), self.encode_stream(_blocks(_checked(texts))))
+        return self._joined(len(_checked(texts)), self.encode_stream(_blocks(texts)))
 
     def encode_stream(
         self, blocks: Iterable[Sequence[T]], text: Callable[[T], Any] = lambda item: item
@@ -148,6 +156,8 @@ def encode_blocks(
 def _checked(texts: Sequence[str]) -> Sequence[str]:
     if isinstance(texts, str):
         raise TypeError(f"expected a list of texts, found one text; write [{texts[:20]!r}]")
+    if isinstance(texts, Mapping) or not (hasattr(texts, "__len__") and hasattr(texts, "__getitem__")):
+        raise TypeError(f"expected a list of texts, found {type(texts).__name__}; make a list of it")
     for position, text in enumerate(texts):
         if not isinstance(text, str):
             raise TypeError(f"expected texts, found {type(text).__name__} at position {position}")

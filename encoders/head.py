@@ -6,11 +6,11 @@ from pathlib import Path
 
 import torch
 
-from ..errors import InputError
 from .checkpoint import Checkpoint, read_optional
+from .modernbert.fields import FieldReader
 from .pooling import pool, pooling_mode
 from .transfers import sent
-from .weights import load_weights
+from .weights import check_tensor, read_weights
 
 Step = Callable[[torch.Tensor], torch.Tensor]
 """Maps (texts, in) float32 to (texts, out) float32."""
@@ -34,7 +34,7 @@ class Head:
     Attributes:
         pooling: See `pool`.
         steps: Applied one after the other.
-        dim: Length of what comes out, or None where it is the network's width.
+        dim: Length of what comes out, or None where it is the network's width, which the config does not say.
     """
 
     pooling: str
@@ -53,6 +53,9 @@ def read_head(checkpoint: Checkpoint, device: torch.device) -> Head | None:
     """Read pooling and what follows it, or return None where a module of another kind is among them.
 
     A bare network gets mean pooling and nothing else, as in sentence-transformers.
+
+    Raises:
+        InputError: A projection lacks weights, or has others than its configuration says.
     """
     if not checkpoint.modules:
         return Head("mean", (), None)
@@ -61,7 +64,8 @@ def read_head(checkpoint: Checkpoint, device: torch.device) -> Head | None:
         return None
     mode = pooling_mode(read_optional(checkpoint.modules[1][1] / "config.json"))
     steps: list[Step] = []
-    dim = None
+    size = checkpoint.config.get("hidden_size")
+    dim = size if isinstance(size, int) else None
     for name, folder in checkpoint.modules[2:]:
         config = read_optional(folder / "config.json")
         activation = ACTIVATIONS.get(str(config.get("activation_function")))
@@ -70,13 +74,14 @@ def read_head(checkpoint: Checkpoint, device: torch.device) -> Head | None:
         if name == "Normalize":
             steps.append(_normalize)
         elif name == "Dense" and activation:
-            steps.append(_dense_step(folder, activation, device))
-            dim = int(config["out_features"])
+            read = FieldReader(config, folder / "config.json")
+            step, dim = _dense_step(folder, read, activation, device, dim)
+            steps.append(step)
         else:
             return None
     if checkpoint.truncate_dim:
         steps.append(lambda x: x[:, : checkpoint.truncate_dim])
-        dim = int(checkpoint.truncate_dim)
+        dim = min(dim or checkpoint.truncate_dim, checkpoint.truncate_dim)
     return Head(mode, tuple(steps), dim) if mode else None
 
 
@@ -84,11 +89,14 @@ def _normalize(x: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.normalize(x, dim=-1)
 
 
-def _dense_step(folder: Path, activation: Step, device: torch.device) -> Step:
-    weights = load_weights(folder)
-    weight, bias = weights.get("linear.weight"), weights.get("linear.bias")
-    if weight is None:
-        raise InputError(f"{folder}: expected the tensor 'linear.weight' in a .safetensors file there")
-    weight = weight.to(device).float()
-    bias = None if bias is None else bias.to(device).float()
-    return lambda x: activation(torch.nn.functional.linear(x, weight, bias))
+def _dense_step(
+    folder: Path, read: FieldReader, activation: Step, device: torch.device, width: int | None
+) -> tuple[Step, int]:
+    """Return a projection and the length of what comes out; `width` goes in, None where it is not known."""
+    size, out = read.whole("in_features", 0), read.whole("out_features", 0)
+    if width not in (None, size):
+        raise read.error("in_features", size, f"{width}, the length of the embeddings before it")
+    weights = read_weights(folder)
+    weight = check_tensor(weights, "linear.weight", (out, size)).to(device).float()
+    bias = check_tensor(weights, "linear.bias", (out,)).to(device).float() if read.flag("bias") else None
+    return lambda x: activation(torch.nn.functional.linear(x, weight, bias)), out

@@ -20,6 +20,7 @@ def load_encoder(
     precision: str | None = None,
     trust_remote_code: bool = False,
     attention: str | None = None,
+    preferred: str | None = None,
 ) -> DenseEncoder:
     """Load a dense embedder; prompts, maximum length, pooling and normalisation come from the checkpoint.
 
@@ -32,16 +33,31 @@ def load_encoder(
         trust_remote_code: Run Python code that the checkpoint brings. Never on by itself.
         attention: Name of an attention back-end, see `modernir doctor`, for a ModernBERT that runs on this package's
             network; None takes the best there is.
+        preferred: Precision to take where none is asked for, if the model and the device have it.
 
     Raises:
-        InputError: There is no such model, it is no dense embedder, or the device or precision is not to be had.
+        InputError: There is no such model, it is no dense embedder, it is a ModernBERT with settings or weights that
+            this package does not run, or the device or precision is not to be had.
     """
     checkpoint = open_checkpoint(name_or_path)
     _refuse_multi_vector(checkpoint)
 
     from .precision import resolve_device
 
-    return _first_that_loads(checkpoint, resolve_device(device), precision, trust_remote_code, attention)
+    place = resolve_device(device)
+    if precision is None and preferred is not None and _has(checkpoint, place, preferred, attention):
+        precision = preferred
+    return _first_that_loads(checkpoint, place, precision, trust_remote_code, attention)
+
+
+def _has(checkpoint: Checkpoint, device: "torch.device", precision: str, attention: str | None) -> bool:
+    from .networks import find_kind
+    from .precision import multiplies
+
+    kind = find_kind(checkpoint.config, checkpoint.network_folder / "config.json")
+    # fp16 is never chosen by itself, yet runs on every GPU
+    own = (*kind.precisions(checkpoint.config, device, attention), "fp16") if kind else ("fp32", "bf16", "fp16")
+    return precision in own and multiplies(precision, device)
 
 
 def _first_that_loads(

@@ -1,6 +1,5 @@
 """The networks of this package as a table: which checkpoints each runs, and how it is loaded and fed."""
 
-import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -12,9 +11,7 @@ from . import bert
 from .checkpoint import Checkpoint
 from .precision import torch_dtype
 from .stream import Stream
-from .weights import load_weights
-
-logger = logging.getLogger(__name__)
+from .weights import CONFIG, read_weights
 
 
 class Network(Protocol):
@@ -35,19 +32,23 @@ class Kind:
     """One architecture.
 
     Attributes:
-        supports: Says whether a `config.json` is of it and asks for nothing that does not run here.
+        supports: Says whether a config is of it and is to run here, given the file that errors name.
         load: Makes the network of a checkpoint, given the device, the precision and the name of an attention back-end
             or None.
+        check: Reads the weights of a checkpoint as `load` does, makes nothing of them, and raises what `load` raises.
         precisions: Given the config, the device and the name of an attention back-end or None, the precisions that keep
             retrieval quality, the fastest first.
+        vocabulary: Rows of the embedding table where a config does not say it.
         budgets: Device to tokens a batch; a device that is not there takes the CPU's.
         padded: Whether a batch costs as if every text were as long as its longest.
         sends: Whether the network itself brings a stream from the host to its device.
     """
 
-    supports: Callable[[Mapping[str, Any]], bool]
+    supports: Callable[[Mapping[str, Any], object], bool]
     load: Callable[[Checkpoint, torch.device, str, str | None], Network]
+    check: Callable[[Checkpoint], object]
     precisions: Callable[[Mapping[str, Any], torch.device, str | None], tuple[str, ...]]
+    vocabulary: int
     budgets: Mapping[str, int]
     padded: bool
     sends: bool
@@ -56,10 +57,23 @@ class Kind:
         """Return the tokens of a batch on a device."""
         return self.budgets.get(device.type, self.budgets["cpu"])
 
+    def rows(self, config: Mapping[str, Any]) -> int:
+        """Return the rows of the embedding table of a config whose network loads."""
+        return int(config.get("vocab_size", self.vocabulary))
 
-def find_kind(config: Mapping[str, Any]) -> Kind | None:
-    """Return the architecture of a config, or None where none of ours runs it."""
-    return next((kind for kind in KINDS if kind.supports(config)), None)
+
+def find_kind(config: Mapping[str, Any], source: object = CONFIG) -> Kind | None:
+    """Return the architecture of a config, or None where none of ours runs it.
+
+    Args:
+        config: The fields of a `config.json`.
+        source: What errors name, usually the file.
+
+    Raises:
+        InputError: A ModernBERT asks for what this package does not run. No other library is tried, since what one of
+            them makes of such a checkpoint may be weights left at random.
+    """
+    return next((kind for kind in KINDS if kind.supports(config, source)), None)
 
 
 def hidden_states(network: Network, streams: Iterable[Stream]) -> Iterator[torch.Tensor]:
@@ -73,25 +87,29 @@ def _load_bert(checkpoint: Checkpoint, device: torch.device, precision: str, att
         raise InputError(f"{checkpoint.name}: int8 is for ModernBERT; choose fp32 or bf16")
     if attention is not None:
         raise InputError(f"{checkpoint.name}: attention back-ends are for ModernBERT; leave {attention!r} out")
-    weights = load_weights(checkpoint.network_folder)
+    weights = read_weights(checkpoint.network_folder)
     return bert.BertNetwork(checkpoint.config, weights, device, torch_dtype(precision))
+
+
+def _is_bert(config: Mapping[str, Any], source: object) -> bool:
+    return bert.is_supported(config)
+
+
+def _check_bert(checkpoint: Checkpoint) -> None:
+    _load_bert(checkpoint, torch.device("cpu"), "fp32", None)
 
 
 def _bert_precisions(config: Mapping[str, Any], device: torch.device, attention: str | None) -> tuple[str, ...]:
     return ("bf16", "fp32")
 
 
-def _is_modernbert(config: Mapping[str, Any]) -> bool:
+def _is_modernbert(config: Mapping[str, Any], source: object) -> bool:
     if config.get("model_type") != "modernbert":
         return False
 
     from .modernbert.config import ModernBertConfig
 
-    try:
-        ModernBertConfig.from_fields(config, "config.json")
-    except InputError as error:
-        logger.info("%s; the model runs through sentence-transformers", error)
-        return False
+    ModernBertConfig.from_fields(config, source)
     return True
 
 
@@ -101,6 +119,12 @@ def _load_modernbert(checkpoint: Checkpoint, device: torch.device, precision: st
     return load_network(checkpoint, device, precision, attention)
 
 
+def _check_modernbert(checkpoint: Checkpoint) -> None:
+    from .modernbert.folder import read_network
+
+    read_network(checkpoint.network_folder)
+
+
 def _modernbert_precisions(config: Mapping[str, Any], device: torch.device, attention: str | None) -> tuple[str, ...]:
     if device.type != "cpu":
         return ("bf16", "fp32")
@@ -108,13 +132,29 @@ def _modernbert_precisions(config: Mapping[str, Any], device: torch.device, atte
     from .modernbert.config import ModernBertConfig
     from .modernbert.load import has_engine
 
-    fields = ModernBertConfig.from_fields(config, "config.json")
+    fields = ModernBertConfig.from_fields(config, CONFIG)
     return ("int8", "bf16", "fp32") if has_engine(device, fields, "int8", attention) else ("bf16", "fp32")
 
 
 KINDS = (
-    Kind(bert.is_supported, _load_bert, _bert_precisions, {"cpu": 4096, "cuda": 65536}, padded=True, sends=False),
     Kind(
-        _is_modernbert, _load_modernbert, _modernbert_precisions, {"cpu": 1024, "cuda": 65536}, padded=False, sends=True
+        supports=_is_bert,
+        load=_load_bert,
+        check=_check_bert,
+        precisions=_bert_precisions,
+        vocabulary=bert.VOCABULARY,
+        budgets={"cpu": 4096, "cuda": 65536},
+        padded=True,
+        sends=False,
+    ),
+    Kind(
+        supports=_is_modernbert,
+        load=_load_modernbert,
+        check=_check_modernbert,
+        precisions=_modernbert_precisions,
+        vocabulary=50_368,
+        budgets={"cpu": 1024, "cuda": 65536},
+        padded=False,
+        sends=True,
     ),
 )

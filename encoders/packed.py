@@ -14,9 +14,10 @@ from .dense import DenseEncoder
 from .head import Head, read_head
 from .networks import Kind, find_kind, hidden_states
 from .precision import resolve_precision
-from .reading import TextReader, Tokens, reads_as_saved
+from .reading import TOKENIZER, TextReader, Tokens, check_vocabulary, open_tokenizer, reads_as_saved
 from .stream import Stream
 from .transfers import Fetched
+from .weights import CONFIG
 
 
 class PackedEncoder(DenseEncoder):
@@ -37,7 +38,8 @@ class PackedEncoder(DenseEncoder):
         self._network = kind.load(checkpoint, device, precision, attention)
         self._kind = kind
         self._head = head
-        self._readers = {task: TextReader(checkpoint, task) for task in ("query", "document")}
+        self._readers = _readers(checkpoint)
+        check_vocabulary(checkpoint, self._readers["query"].tokenizer, kind.rows(checkpoint.config))
         dim = head.dim or self._network.width
         super().__init__(checkpoint, dim, checkpoint.max_length, str(device), precision)
         self._prompts = {"query": self.query_prompt, "document": self.document_prompt}
@@ -62,19 +64,42 @@ class PackedEncoder(DenseEncoder):
         return vectors
 
 
+def check_checkpoint(checkpoint: Checkpoint) -> None:
+    """Check the weights and the vocabulary of a network of ours that another library is about to load.
+
+    Raises:
+        InputError: See `load_packed`.
+    """
+    kind = find_kind(checkpoint.config, checkpoint.network_folder / CONFIG)
+    if kind is None or (checkpoint.modules and checkpoint.modules[0][0] != "Transformer"):
+        return
+    kind.check(checkpoint)
+    read_head(checkpoint, torch.device("cpu"))
+    if (checkpoint.network_folder / TOKENIZER).is_file():
+        check_vocabulary(checkpoint, open_tokenizer(checkpoint), kind.rows(checkpoint.config))
+
+
+def _readers(checkpoint: Checkpoint) -> dict[str, TextReader]:
+    query = TextReader(checkpoint, "query")
+    same = checkpoint.length_of("document") == query.max_length
+    return {"query": query, "document": query if same else TextReader(checkpoint, "document")}
+
+
 def load_packed(
     checkpoint: Checkpoint, device: torch.device, precision: str | None, attention: str | None = None
 ) -> DenseEncoder | None:
     """Return an encoder on our own network, or None where the checkpoint holds something that it does not cover.
 
     Raises:
-        InputError: The network cannot be loaded as asked, or its weights are damaged.
+        InputError: The network cannot be loaded as asked, its weights are damaged, or its tokenizer has tokens that it
+            has no embedding for.
     """
-    kind = find_kind(checkpoint.config)
-    if kind is None or not reads_as_saved(checkpoint):
+    kind = find_kind(checkpoint.config, checkpoint.network_folder / CONFIG)
+    if kind is None:
         return None
-    head = read_head(checkpoint, device)
+    head = read_head(checkpoint, device) if reads_as_saved(checkpoint) else None
     if head is None:
+        check_checkpoint(checkpoint)
         return None
     chosen = resolve_precision(precision, device, kind.precisions(checkpoint.config, device, attention))
     return PackedEncoder(checkpoint, kind, head, device, chosen, attention)

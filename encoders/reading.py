@@ -11,9 +11,9 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from ..errors import InputError
-from ..files import read_json
-from .checkpoint import Checkpoint
+from .checkpoint import Checkpoint, read_object
 
+TOKENIZER = "tokenizer.json"
 NORMALIZER_OVERRIDES: dict[str, tuple[str, object]] = {
     "do_lower_case": ("lowercase", True),
     "strip_accents": ("strip_accents", None),
@@ -54,36 +54,72 @@ class Tokens:
 class TextReader:
     """The tokenizer of a checkpoint, which cuts texts at the length of one task, "query" or "document".
 
+    Attributes:
+        tokenizer: As it was read.
+        max_length: Where it cuts, special tokens included.
+
     Raises:
-        InputError: The tokenizer's file cannot be read.
+        InputError: The tokenizer's file cannot be read, or the length leaves no room for text.
     """
 
     def __init__(self, checkpoint: Checkpoint, task: str) -> None:
-        file = checkpoint.network_folder / "tokenizer.json"
-        try:
-            self._tokenizer: Tokenizer = Tokenizer.from_file(str(file))
-        except Exception as error:  # tokenizers raises plain exceptions
-            raise InputError(f"{file}: not a tokenizer that this version of tokenizers reads ({error})") from error
+        self.tokenizer = open_tokenizer(checkpoint)
         self.max_length = checkpoint.length_of(task)
-        self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(self.max_length)
+        special = self.tokenizer.num_special_tokens_to_add(is_pair=False)
+        if self.max_length <= special:
+            raise InputError(
+                f"{checkpoint.network_folder}: of a {task}, {self.max_length} tokens are read, which with {special} "
+                "special ones leaves none for text; set a larger max_seq_length in sentence_bert_config.json"
+            )
+        self.tokenizer.no_padding()
+        self.tokenizer.enable_truncation(self.max_length)
 
     def read(self, texts: Sequence[str]) -> Tokens:
         """Tokenise at least one text."""
-        encodings = self._tokenizer.encode_batch(texts)
+        encodings = self.tokenizer.encode_batch(texts)
         ids = [np.array(encoding.ids, dtype=np.int32) for encoding in encodings]
         offsets = np.concatenate([[0], np.cumsum([len(tokens) for tokens in ids])])
         cut = sum(bool(encoding.overflowing) for encoding in encodings if len(encoding) >= self.max_length)
         return Tokens(np.concatenate(ids), offsets, cut)
 
 
+def open_tokenizer(checkpoint: Checkpoint) -> Tokenizer:
+    """Read a checkpoint's `tokenizer.json`.
+
+    Raises:
+        InputError: It cannot be read.
+    """
+    file = checkpoint.network_folder / TOKENIZER
+    try:
+        return Tokenizer.from_file(str(file))
+    except Exception as error:  # tokenizers raises plain exceptions
+        raise InputError(f"{file}: not a tokenizer that this version of tokenizers reads ({error})") from error
+
+
+def check_vocabulary(checkpoint: Checkpoint, tokenizer: Tokenizer, rows: int) -> None:
+    """Refuse a tokenizer with tokens beyond the embedding table.
+
+    Raises:
+        InputError: There is such a token.
+    """
+    tokens = tokenizer.get_vocab_size()
+    # where all numbers up to the last are taken, there are as many tokens; making the whole dictionary takes 10 ms
+    highest = tokens - 1 if tokens > rows else max(tokenizer.get_vocab().values(), default=-1)
+    if highest >= rows:
+        raise InputError(
+            f"{checkpoint.network_folder / TOKENIZER}: has token {highest}, but config.json has vocab_size {rows}; "
+            "take the tokenizer that the model was trained with"
+        )
+
+
 def reads_as_saved(checkpoint: Checkpoint) -> bool:
     """Say whether `TextReader` reads texts as sentence-transformers does for this checkpoint."""
-    file = checkpoint.network_folder / "tokenizer.json"
+    file = checkpoint.network_folder / TOKENIZER
     if not file.is_file() or any(checkpoint.reading.get(name) for name in NOT_READ_HERE):
         return False
-    config, saved = checkpoint.tokenizer_config, read_json(file)
-    normalizer = saved.get("normalizer") or {}
+    config, saved = checkpoint.tokenizer_config, read_object(file)
+    normalizer = saved.get("normalizer")
+    normalizer = normalizer if isinstance(normalizer, dict) else {}
     overridden = any(
         field in normalizer and normalizer[field] != config.get(key, default)
         for key, (field, default) in NORMALIZER_OVERRIDES.items()

@@ -3,7 +3,7 @@
 Pickled weights are never read, since reading a pickle runs whatever code it holds.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,8 @@ from ..files import read_json
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+CONFIG = "config.json"
+FLOATS = (torch.float32, torch.bfloat16, torch.float16)
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,25 @@ def read_weights(folder: Path) -> Weights:
 def load_weights(folder: Path) -> Mapping[str, torch.Tensor]:
     """Return the tensors of `read_weights`, or none where the folder has no weights."""
     return read_weights(folder).tensors if any((folder / name).exists() for name in (SINGLE, INDEX)) else {}
+
+
+def check_tensor(weights: Weights, name: str, shape: Sequence[int]) -> torch.Tensor:
+    """Return a tensor of the shape that the configuration asks for.
+
+    Raises:
+        InputError: It is not there, of another shape or type, or holds numbers that are not finite.
+    """
+    if name not in weights.tensors:
+        raise InputError(f"{weights.folder}: the weights lack the tensor {name!r}, which {CONFIG} asks for")
+    tensor, file = weights.tensors[name], weights.files[name]
+    if tensor.shape != tuple(shape):
+        raise InputError(f"{file}: {name!r} has shape {tuple(tensor.shape)}, but {CONFIG} asks for {tuple(shape)}")
+    if tensor.dtype not in FLOATS:
+        raise InputError(f"{file}: {name!r} is stored as {tensor.dtype}; expected float32, bfloat16 or float16")
+    # a sum is finite unless a weight is not, or the sum overflows: one pass without a second array
+    if not tensor.sum(dtype=torch.float32).isfinite() and not tensor.isfinite().all():
+        raise InputError(f"{file}: {name!r} holds weights that are NaN or infinite; the checkpoint is damaged")
+    return tensor
 
 
 def _read_file(file: Path) -> dict[str, torch.Tensor]:

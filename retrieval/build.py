@@ -3,7 +3,6 @@
 A finished index is never touched unless `overwrite` says so, and then only when the new one is whole.
 """
 
-import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -19,6 +18,7 @@ from ..index.catalog import CATALOG_FILE, Catalog
 from ..index.documents import Document
 from ..index.index import Index, own_files, remove_index
 from ..progress import progress
+from .cuts import cut_so_far, tell_of_cuts
 from .readers.documents import Empty, corpus_file, read_documents
 from .readers.rows import RowOptions, blocks, count_rows
 from .retriever import Retriever, describe
@@ -154,7 +154,7 @@ def _build(
         raise InputError(f"{source}: no documents in it")
     with _open_or_create(path, encoder, origin, overwrite) as index:
         build = _Build(index)
-        start, cut = build.done, _truncated(encoder)
+        start, cut = build.done, cut_so_far(encoder, "documents")
         with (
             _nothing_left_of_nothing(build),
             progress("indexing", count_rows(corpus_file(source)), "docs", build.done, quiet) as report,
@@ -174,19 +174,8 @@ def _build(
             finally:
                 build.commit()
         index.set(build=None, source=origin)  # its end may have been mended since the build began
-        if not quiet and _truncated(encoder) > cut:
-            _tell_of_cuts(_truncated(encoder) - cut, build.done - start, encoder)
-
-
-def _truncated(encoder: DenseEncoder) -> int:
-    return getattr(encoder, "truncated", 0)  # an encoder of the caller's own need not count
-
-
-def _tell_of_cuts(cut: int, documents: int, encoder: DenseEncoder) -> None:
-    sys.stderr.write(
-        f"{cut:,} of {documents:,} documents were longer than the {encoder.document_length:,} tokens that the model "
-        "reads; what comes after is not searched\n"
-    )
+        if not quiet:
+            tell_of_cuts(encoder, "documents", cut, build.done - start)
 
 
 @contextmanager

@@ -20,18 +20,20 @@ def open_for_search(
     trust_remote_code: bool = False,
     attention: str | None = None,
 ) -> Retriever:
-    """Open an index with the named encoder, or with the one that built it.
+    """Open an index with the named encoder, or with the one that built it; see `load_recorded` for its precision.
 
     Raises:
         InputError: There is no index, or the encoder is not to be had or another than the index's.
     """
     from ..encoders.loading import load_encoder
     from ..index.index import Index
-    from .retriever import recorded_encoder
+    from .retriever import load_recorded
 
     with Index.open(index) as opened:
-        name = model or recorded_encoder(opened)
-    encoder = load_encoder(name, device, precision, trust_remote_code, attention)
+        if model is not None and any_encoder:  # what the index was built in says nothing of another model
+            encoder = load_encoder(model, device, precision, trust_remote_code, attention)
+        else:
+            encoder = load_recorded(opened, model, device, precision, trust_remote_code, attention)
     return Retriever.open(index, encoder, any_encoder=any_encoder)
 
 

@@ -1,16 +1,18 @@
 """An encoder and the index that it built, used as one: add texts, search with texts."""
 
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from ..encoders import loading
 from ..encoders.checkpoint import is_model_folder
 from ..encoders.dense import DenseEncoder
-from ..encoders.loading import load_encoder
 from ..errors import InputError
 from ..index.documents import Document
 from ..index.index import Index
+from .cuts import cut_so_far, tell_of_cuts
 from .readers.rows import blocks
 
 DOCUMENTS_PER_COMMIT = 4096
@@ -28,6 +30,9 @@ class Hit:
 class Retriever:
     """An index and the encoder that it belongs to; `create` or `open` one.
 
+    The first time that documents or queries are cut, since they are longer than the model reads, a line on stderr says
+    so; the encoder goes on counting them.
+
     Attributes:
         encoder: Turns texts into vectors.
         index: Holds and searches them.
@@ -36,6 +41,7 @@ class Retriever:
     def __init__(self, encoder: DenseEncoder, index: Index) -> None:
         self.encoder = encoder
         self.index = index
+        self._told: set[str] = set()
 
     @classmethod
     def create(cls, path: str | Path, encoder: DenseEncoder) -> "Retriever":
@@ -54,7 +60,7 @@ class Retriever:
 
         Args:
             path: The index folder.
-            encoder: The encoder; None loads the one that the index names.
+            encoder: The encoder; None loads the one that the index names, see `load_recorded`.
             writable: Whether documents will be added or deleted.
             any_encoder: Take an encoder with another fingerprint too.
 
@@ -66,7 +72,7 @@ class Retriever:
             if index.setting("build") is not None:
                 raise InputError(f"{path}: the build of this index is unfinished; run its command again to go on")
             if encoder is None:
-                encoder = load_encoder(recorded_encoder(index))
+                encoder = load_recorded(index)
             check_encoder(index, encoder, any_encoder)
         except BaseException:
             index.close()
@@ -92,7 +98,9 @@ class Retriever:
             InputError: The index was opened for reading only, or a document comes twice in one commit (of 4,096).
         """
         for block in blocks(documents, DOCUMENTS_PER_COMMIT):
+            cut = cut_so_far(self.encoder, "documents")
             vectors = self.encoder.encode_documents([document.content for document in block])
+            self._tell_once("documents", cut, len(block))
             self.index.add([document.id for document in block], vectors, block)
 
     def delete(self, ids: Iterable[str]) -> list[str]:
@@ -101,7 +109,10 @@ class Retriever:
 
     def search_ids(self, queries: Sequence[str], k: int = 10) -> list[list[tuple[str, float]]]:
         """Return (id, score) of the k best documents of each query, best first."""
-        ids, scores = self.index.search(self.encoder.encode_queries(queries), k)
+        cut = cut_so_far(self.encoder, "queries")
+        vectors = self.encoder.encode_queries(queries)
+        self._tell_once("queries", cut, len(queries))
+        ids, scores = self.index.search(vectors, k)
         return [list(zip(names, row.tolist(), strict=True)) for names, row in zip(ids, scores, strict=True)]
 
     def search(self, queries: Sequence[str], k: int = 10) -> list[list[Hit]]:
@@ -112,6 +123,10 @@ class Retriever:
             [Hit(identifier, score, documents[identifier]) for identifier, score in hits if identifier in documents]
             for hits in found
         ]
+
+    def _tell_once(self, kind: str, before: int, texts: int) -> None:
+        if kind not in self._told and tell_of_cuts(self.encoder, kind, before, texts):
+            self._told.add(kind)
 
 
 def describe(encoder: DenseEncoder) -> dict[str, object]:
@@ -127,6 +142,41 @@ def describe(encoder: DenseEncoder) -> dict[str, object]:
             "document_prompt": encoder.document_prompt,
         }
     }
+
+
+def load_recorded(
+    index: Index,
+    name: str | None = None,
+    device: str | None = None,
+    precision: str | None = None,
+    trust_remote_code: bool = False,
+    attention: str | None = None,
+) -> DenseEncoder:
+    """Load the encoder that built an index, in the precision that it had then, where none is asked for.
+
+    Where this machine does not have that precision, a line on stderr says which one is taken.
+
+    Args:
+        index: Names the encoder and its precision.
+        name: Where the encoder is now; None takes the name in the index.
+        device: See `load_encoder`, as for the others.
+        precision: None takes the index's where it is to be had.
+        trust_remote_code: Run Python code that the checkpoint brings.
+        attention: Name of an attention back-end.
+
+    Raises:
+        InputError: The index names no encoder, or it cannot be loaded.
+    """
+    built_in = (index.setting("encoder") or {}).get("precision")
+    encoder = loading.load_encoder(
+        name or recorded_encoder(index), device, precision, trust_remote_code, attention, built_in
+    )
+    if precision is None and built_in not in (None, encoder.precision):
+        sys.stderr.write(
+            f"{index.path}: built in {built_in}, which this encoder does not have here; searching in "
+            f"{encoder.precision}\n"
+        )
+    return encoder
 
 
 def recorded_encoder(index: Index) -> str:

@@ -134,6 +134,22 @@ def test_the_version_is_told(run_cli: Call) -> None:
     assert run_cli("--version").stdout.startswith("modernir 0.")
 
 
+def test_long_queries_are_told_of_by_search_and_by_eval(
+    call: Call, built: Path, tiny_model: Path, tiny_beir: Path, tmp_path: Path
+) -> None:
+    told = "queries were longer than the 64 tokens that the model reads; what comes after is not searched for"
+    assert told not in call("search", "apples", "-i", built).stderr
+    found = call("search", "apples " * 500, "-i", built, "--json")
+    assert (found.code, found.stderr) == (0, f"1 of 1 {told}\n")
+    assert len(strict_json(found.stdout)[0]["hits"]) == 5
+    queries = tiny_beir / "queries.jsonl"
+    queries.write_text(queries.read_text() + json.dumps({"_id": "q4", "text": "pears " * 99}) + "\n")
+    with (tiny_beir / "qrels/test.tsv").open("a") as judgements:
+        judgements.write("q4\td2\t1\n")
+    measured = call("eval", "beir", "-m", tiny_model, "--data", tiny_beir, "-o", tmp_path / "out")
+    assert measured.stderr.count(f"1 of 4 {told}") == 1
+
+
 def test_markup_in_texts_is_text(call: Call, built: Path) -> None:
     assert "[bold]T3[/]" in call("search", "[red]apples[/] [/]", "-i", built).stdout
 

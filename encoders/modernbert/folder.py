@@ -15,18 +15,16 @@ from safetensors.torch import save_file
 
 from ...errors import InputError
 from ...files import new_folder, read_json, write_json
-from ..weights import INDEX, SINGLE, Weights, read_weights
+from ..weights import CONFIG, INDEX, SINGLE, Weights, check_tensor, read_weights
 from .config import ModernBertConfig
 from .network import MaskedLanguageModel, ModernBert
 
-CONFIG = "config.json"
 BACKBONE = ("embeddings.", "layers.", "final_norm.")
 """How the tensors of the encoder begin, where they have no prefix."""
 HEADS = ("head.", "decoder.")
 PREFIX = "model."
 TABLE = "model.embeddings.tok_embeddings.weight"
 DECODER = "decoder.weight"
-FLOATS = (torch.float32, torch.bfloat16, torch.float16)
 SHARD_BYTES = 5_000_000_000
 """Largest file that is written, as in transformers."""
 
@@ -97,7 +95,7 @@ def _read(folder: Path, kind: type[Network], known: tuple[str, ...], dtype: torc
         expected.pop(DECODER, None)
     _check_names(weights, expected, known, config)
     for name, tensor in expected.items():
-        _check_tensor(weights, name, tensor.shape)
+        check_tensor(weights, name, tensor.shape)
     tensors = {name: weights.tensors[name] for name in expected}
     dtype = dtype or _widest(tensors.values())
     network.load_state_dict({name: tensor.to(dtype) for name, tensor in tensors.items()}, strict=False, assign=True)
@@ -146,17 +144,6 @@ def _check_tied(weights: Weights) -> None:
             f"{weights.files[DECODER]}: {DECODER!r} differs from the embeddings, though {CONFIG} has "
             "tie_word_embeddings true; set it to false"
         )
-
-
-def _check_tensor(weights: Weights, name: str, shape: torch.Size) -> None:
-    tensor, file = weights.tensors[name], weights.files[name]
-    if tensor.shape != shape:
-        raise InputError(f"{file}: {name!r} has shape {tuple(tensor.shape)}, but {CONFIG} asks for {tuple(shape)}")
-    if tensor.dtype not in FLOATS:
-        raise InputError(f"{file}: {name!r} is stored as {tensor.dtype}; expected float32, bfloat16 or float16")
-    # a sum is finite unless a weight is not, or the sum overflows: one pass without a second array
-    if not tensor.sum(dtype=torch.float32).isfinite() and not tensor.isfinite().all():
-        raise InputError(f"{file}: {name!r} holds weights that are NaN or infinite; the checkpoint is damaged")
 
 
 def _widest(tensors: Iterable[torch.Tensor]) -> torch.dtype:

@@ -40,12 +40,16 @@ def load_model(name: str) -> "SentenceTransformer":
     """Load a checkpoint from a folder or a hub in float32; code that comes with it is never run.
 
     Raises:
-        InputError: It cannot be loaded.
+        InputError: It cannot be loaded, or its weights, tokenizer and configuration do not belong together.
     """
     import torch
     from sentence_transformers import SentenceTransformer
 
-    folder = open_checkpoint(name).folder
+    from ...encoders.packed import check_checkpoint
+
+    checkpoint = open_checkpoint(name)
+    check_checkpoint(checkpoint)  # transformers fills what is missing with random weights
+    folder = checkpoint.folder
     arguments = {"dtype": torch.float32, "use_safetensors": True}
     try:
         # weights kept in 16 bits would swallow the small steps of an optimiser

@@ -62,7 +62,7 @@ def make_checkpoint(bare_bert: Path, tmp_path_factory: pytest.TempPathFactory) -
         normalize: bool = True,
         dense: int | None = None,
         prompts: dict[str, str] | None = None,
-        max_length: int = 24,
+        max_length: int | None = 24,
         similarity: str | None = None,
         query_length: int | None = None,
         document_length: int | None = None,

@@ -399,6 +399,8 @@ class TestRefusals:
             modernir.accelerate(bert)
 
     def test_what_is_no_model(self) -> None:
+        with pytest.raises(InputError, match="found PackedEncoder: what load_encoder returned already runs on this"):
+            modernir.accelerate(modernir.load_encoder("demo", device="cpu"))
         with pytest.raises(InputError, match="found str"):
             modernir.accelerate("model")
         with pytest.raises(InputError, match="a Linear without a transformer"):

@@ -149,16 +149,12 @@ def test_an_attention_back_end_of_choice_gives_the_same(attention: str, modernbe
     np.testing.assert_allclose(chosen.encode_documents(texts), best.encode_documents(texts), atol=5e-5)
 
 
-def test_a_modernbert_that_is_not_ours_runs_through_sentence_transformers(
-    make_modernbert: Make, texts: list[str], caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level("INFO", "modernir")
+@pytest.mark.parametrize("tokenizer", [{}, {"truncation_side": "left"}], ids=["ours", "sentence-transformers"])
+def test_a_modernbert_that_is_not_ours_is_refused(tokenizer: dict, make_modernbert: Make) -> None:
     folder = make_modernbert(mlp_bias=True)
-    encoder = load_encoder(folder, device="cpu", precision="fp32")
-    assert isinstance(encoder, SentenceTransformerEncoder)
-    assert "mlp_bias is True" in caplog.text
-    reference = SentenceTransformer(str(folder), device="cpu").encode(texts)
-    np.testing.assert_allclose(encoder.encode_documents(texts), reference, atol=1e-5)
+    edit("tokenizer_config.json", **tokenizer)(folder)
+    with pytest.raises(InputError, match=rf"{folder}/config.json: mlp_bias is True; only False is supported"):
+        load_encoder(folder, device="cpu")
 
 
 def test_weights_that_are_no_numbers_are_an_error(modernbert: Path, tmp_path: Path) -> None:
@@ -167,6 +163,16 @@ def test_weights_that_are_no_numbers_are_an_error(modernbert: Path, tmp_path: Pa
     tensors["layers.1.mlp.Wi.weight"][3, 4] = float("nan")
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(InputError, match=r"model.safetensors: .*layers.1.mlp.Wi.weight"):
+        load_encoder(folder, device="cpu")
+
+
+def test_weights_that_sentence_transformers_would_run_are_checked_too(modernbert: Path, tmp_path: Path) -> None:
+    from sentence_transformers.sentence_transformer.modules import Pooling
+
+    folder = save_model(modernbert, tmp_path / "model", Pooling(64, "max"))
+    assert isinstance(load_encoder(folder, device="cpu"), SentenceTransformerEncoder)
+    change_tensors(folder / "model.safetensors", lambda tensors: tensors.pop("final_norm.weight"))
+    with pytest.raises(InputError, match=r"the weights lack the tensor 'final_norm.weight', which config.json"):
         load_encoder(folder, device="cpu")
 
 
@@ -225,6 +231,12 @@ def edit(file: str, **changes: object) -> Change:
     return apply
 
 
+def change_tensors(file: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
+    tensors = {name: tensor.clone() for name, tensor in load_file(file).items()}
+    change(tensors)
+    save_file(tensors, file, metadata={"format": "pt"})
+
+
 def set_dtype(folder: Path, dtype: str) -> None:
     file = folder / "model.safetensors"
     tensors = {name: tensor.to(getattr(torch, dtype)) for name, tensor in load_file(file).items()}
@@ -251,6 +263,7 @@ def rewrite_normalizer(folder: Path) -> None:
     ("kind", "change"),
     [
         pytest.param({}, edit("config_sentence_transformers.json", truncate_dim=8), id="truncate_dim"),
+        pytest.param({}, edit("config_sentence_transformers.json", truncate_dim=99), id="truncate_dim beyond width"),
         pytest.param({"dense": 32}, edit("2_Dense/config.json", use_residual=True), id="residual"),
         pytest.param({"dense": 16}, edit("2_Dense/config.json", module_output_name="other"), id="output name"),
         pytest.param({"max_length": 9}, edit("tokenizer_config.json", truncation_side="left"), id="truncation side"),
@@ -306,6 +319,37 @@ def test_no_texts_give_no_rows_and_one_text_is_no_list(make_checkpoint: Make) ->
     assert encoder.encode_queries([]).shape == (0, 32)
     with pytest.raises(TypeError, match="list of texts"):
         encoder.encode_queries("one text")
+
+
+@pytest.mark.parametrize("kind", ["generator", "set", "dict"])
+def test_what_is_no_list_is_refused_by_its_type(kind: str, make_checkpoint: Make) -> None:
+    encoder = load_encoder(make_checkpoint(), device="cpu")
+    given = {"generator": (text for text in ["a"]), "set": {"a"}, "dict": {"a": "b"}}[kind]
+    for encode in (encoder.encode_queries, encoder.encode_documents):
+        with pytest.raises(TypeError, match=f"expected a list of texts, found {kind}; make a list of it"):
+            encode(given)
+    np.testing.assert_array_equal(encoder.encode_queries(np.array(["a"])), encoder.encode_queries(("a",)))
+
+
+@pytest.mark.parametrize("pooling", ["mean", "max"])  # by us, by sentence-transformers
+def test_texts_that_are_cut_are_counted(pooling: str, make_checkpoint: Make) -> None:
+    encoder = load_encoder(make_checkpoint(pooling=pooling, query_length=6, document_length=12), device="cpu")
+    assert (encoder.query_length, encoder.document_length) == (6, 12)
+    encoder.encode_queries(["token", "token " * 4, "token " * 5])
+    encoder.encode_queries(["token " * 20])
+    assert (encoder.truncated_queries, encoder.truncated) == (2, 0)
+    encoder.encode_documents(["token", "token " * 10, "token " * 11])
+    assert (encoder.truncated_queries, encoder.truncated) == (2, 1)
+
+
+def test_a_precision_is_preferred_only_where_it_is_to_be_had(
+    make_checkpoint: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_checkpoint()
+    monkeypatch.setattr("modernir.encoders.precision.multiplies", lambda precision, device: precision != "fp16")
+    for preferred, taken in (("fp32", "fp32"), ("bf16", "bf16"), ("int8", "bf16"), ("fp16", "bf16"), ("fp7", "bf16")):
+        assert load_encoder(folder, device="cpu", preferred=preferred).precision == taken
+    assert load_encoder(folder, device="cpu", precision="bf16", preferred="fp32").precision == "bf16"
 
 
 def test_the_fingerprint_follows_the_model_not_its_place(make_checkpoint: Make, tmp_path: Path) -> None:
@@ -367,6 +411,109 @@ class TestRefusals:
         with pytest.raises(InputError, match=r"lack the tensor 'encoder.layer.2"):
             load_encoder(folder)
 
+    @pytest.mark.parametrize(
+        ("change", "said"),
+        [
+            (lambda t: t["encoder.layer.1.output.dense.bias"].fill_(torch.nan), "holds weights that are NaN"),
+            (lambda t: t["embeddings.word_embeddings.weight"].fill_(torch.inf), "holds weights that are NaN or inf"),
+            (
+                lambda t: t.update({"encoder.layer.0.output.dense.weight": torch.zeros(32, 60)}),
+                r"'encoder.layer.0.output.dense.weight' has shape \(32, 60\), but config.json asks for \(32, 64\)",
+            ),
+            (
+                lambda t: t.update({"embeddings.position_embeddings.weight": torch.zeros(60, 32)}),
+                r"has shape \(60, 32\), but config.json asks for \(64, 32\)",
+            ),
+            (lambda t: t.update({"embeddings.LayerNorm.bias": torch.zeros(32).int()}), "is stored as torch.int32"),
+        ],
+    )
+    def test_a_bert_with_something_wrong(
+        self, change: Callable, said: str, make_checkpoint: Make, tmp_path: Path
+    ) -> None:
+        folder = shutil.copytree(make_checkpoint(), tmp_path / "model")
+        change_tensors(folder / "model.safetensors", change)
+        with pytest.raises(InputError, match=f"{folder}/model.safetensors: .*{said}"):
+            load_encoder(folder, device="cpu")
+
+    @pytest.mark.parametrize(
+        ("fields", "said"),
+        [
+            ({"num_attention_heads": 5}, "hidden_size is 32; expected a multiple of num_attention_heads, which is 5"),
+            ({"num_hidden_layers": "two"}, "num_hidden_layers is 'two'; expected a whole number"),
+            ({"layer_norm_eps": None}, "layer_norm_eps is None; expected a number above 0"),
+            ({"vocab_size": None}, "vocab_size is None; expected a whole number"),
+        ],
+        ids=str,
+    )
+    def test_a_bert_of_sizes_that_make_no_sense(
+        self, fields: dict, said: str, make_checkpoint: Make, tmp_path: Path
+    ) -> None:
+        folder = shutil.copytree(make_checkpoint(), tmp_path / "model")
+        edit("config.json", **fields)(folder)
+        with pytest.raises(InputError, match=f"{folder}/config.json: {said}"):
+            load_encoder(folder, device="cpu")
+
+    @pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
+    @pytest.mark.parametrize("kind", ["bert", "modernbert", "gap"])
+    def test_a_vocabulary_beyond_the_embeddings(
+        self, kind: str, precision: str, bare_bert: Path, modernbert: Path, tmp_path: Path
+    ) -> None:
+        if kind == "bert" and precision == "int8":
+            pytest.skip("int8 is for ModernBERT")
+        folder = shutil.copytree(bare_bert if kind == "bert" else modernbert, tmp_path / "model")
+        name = {"bert": "embeddings.word_embeddings.weight"}.get(kind, "embeddings.tok_embeddings.weight")
+        tokens = max(json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"].values()) + 1
+        rows, said = tokens - 1, f"has token {tokens - 1}, but config.json has vocab_size {tokens - 1}"
+        if kind == "gap":  # fewer tokens than rows, the last one numbered beyond them
+            content = json.loads((folder / "tokenizer.json").read_text())
+            content["model"]["vocab"]["dense"] = 500
+            (folder / "tokenizer.json").write_text(json.dumps(content))
+            rows, said = tokens + 10, f"has token 500, but config.json has vocab_size {tokens + 10}"
+        width = load_file(folder / "model.safetensors")[name].shape[1]
+        change_tensors(folder / "model.safetensors", lambda t: t.update({name: torch.zeros(rows, width)}))
+        edit("config.json", vocab_size=rows)(folder)
+        with pytest.raises(InputError, match=f"{folder}/tokenizer.json: {said}"):
+            load_encoder(folder, device="cpu", precision=precision)
+
+    @pytest.mark.parametrize(
+        ("file", "content", "said"),
+        [
+            ("config.json", [], "expected a JSON object, found list"),
+            ("tokenizer.json", [], "expected a JSON object, found list"),
+            ("1_Pooling/config.json", "mean", "expected a JSON object, found str"),
+            ("modules.json", {"a": 1}, "expected a list of modules, found dict"),
+            ("modules.json", [{"idx": 0}], "expected modules with a 'type' and a 'path' that are texts, found {'idx'"),
+            ("modules.json", [3], "expected modules with a 'type' and a 'path' that are texts, found 3"),
+            ("config_sentence_transformers.json", {"prompts": ["query"]}, "prompts is .* from names to texts"),
+            ("config_sentence_transformers.json", {"prompts": {"query": 3}}, "prompts is .* from names to texts"),
+            ("config_sentence_transformers.json", {"truncate_dim": "8"}, "truncate_dim is '8'; expected a whole"),
+            ("sentence_bert_config.json", {"max_seq_length": "abc"}, "max_seq_length is 'abc'; expected a whole"),
+            ("sentence_bert_config.json", {"max_seq_length": -5}, "max_seq_length is -5; expected a whole number"),
+            ("sentence_bert_config.json", {"query_length": 0}, "query_length is 0; expected a whole number"),
+            ("sentence_bert_config.json", {"document_length": 7.5}, "document_length is 7.5; expected a whole"),
+            ("tokenizer_config.json", {"model_max_length": True}, "model_max_length is True; expected a whole"),
+        ],
+    )
+    @pytest.mark.parametrize("pooling", ["mean", "max"])  # by us, by sentence-transformers
+    def test_a_settings_file_of_the_wrong_kind(
+        self, pooling: str, file: str, content: object, said: str, make_checkpoint: Make, tmp_path: Path
+    ) -> None:
+        folder = shutil.copytree(make_checkpoint(pooling=pooling, max_length=None), tmp_path / "model")
+        (folder / file).write_text(json.dumps(content))
+        with pytest.raises(InputError, match=f"{folder}/{file}: {said}"):
+            load_encoder(folder, device="cpu")
+
+    @pytest.mark.parametrize("length", [1, 2])
+    def test_a_length_without_room_for_text(self, length: int, make_checkpoint: Make, tmp_path: Path) -> None:
+        folder = shutil.copytree(make_checkpoint(), tmp_path / "model")
+        edit("sentence_bert_config.json", max_seq_length=length)(folder)
+        with pytest.raises(InputError, match=f"{folder}: of a query, {length} tokens are read, which with 2 special"):
+            load_encoder(folder, device="cpu")
+        edit("sentence_bert_config.json", max_seq_length=3)(folder)
+        encoder = load_encoder(folder, device="cpu")
+        encoder.encode_documents(["token " * 50])
+        assert encoder.truncated == 1
+
     def test_a_module_path_that_leaves_the_folder(self, make_checkpoint: Make, tmp_path: Path) -> None:
         folder = shutil.copytree(make_checkpoint(), tmp_path / "model")
         modules = json.loads((folder / "modules.json").read_text())
@@ -401,11 +548,40 @@ class TestRefusals:
         folder = shutil.copytree(make_checkpoint(dense=16), tmp_path / "model")
         weights = folder / "2_Dense" / "model.safetensors"
         save_file({"other": torch.zeros(1)}, weights)
-        with pytest.raises(InputError, match=r"2_Dense: expected the tensor 'linear.weight'"):
+        with pytest.raises(InputError, match=r"2_Dense: the weights lack the tensor 'linear.weight'"):
             load_encoder(folder)
         weights.unlink()
-        with pytest.raises(InputError, match=r"2_Dense: expected the tensor 'linear.weight'"):
+        with pytest.raises(InputError, match=r"2_Dense: found neither model.safetensors nor"):
             load_encoder(folder)
+
+    @pytest.mark.parametrize(
+        ("change", "fields", "said"),
+        [
+            (lambda t: t["linear.weight"].fill_(torch.nan), {}, "safetensors: 'linear.weight' holds weights that are"),
+            (lambda t: t["linear.bias"].fill_(torch.inf), {}, "safetensors: 'linear.bias' holds weights that are NaN"),
+            (lambda t: t.pop("linear.bias"), {}, "lack the tensor 'linear.bias', which config.json asks for"),
+            (
+                lambda t: t.update({"linear.weight": torch.zeros(16, 30)}),
+                {},
+                r"'linear.weight' has shape \(16, 30\), but config.json asks for \(16, 32\)",
+            ),
+            (lambda t: None, {"out_features": 15}, r"'linear.weight' has shape \(16, 32\), but config.json asks for"),
+            (
+                lambda t: t.update({"linear.weight": torch.zeros(16, 30)}),
+                {"in_features": 30},
+                "config.json: in_features is 30; expected 32, the length of the embeddings before it",
+            ),
+            (lambda t: None, {"out_features": "many"}, "config.json: out_features is 'many'; expected a whole number"),
+        ],
+    )
+    def test_a_projection_with_something_wrong(
+        self, change: Callable, fields: dict, said: str, make_checkpoint: Make, tmp_path: Path
+    ) -> None:
+        folder = shutil.copytree(make_checkpoint(dense=16), tmp_path / "model")
+        change_tensors(folder / "2_Dense/model.safetensors", change)
+        edit("2_Dense/config.json", **fields)(folder)
+        with pytest.raises(InputError, match=f"{folder}/2_Dense.*{said}"):
+            load_encoder(folder, device="cpu")
 
     def test_what_only_modernbert_has(self, make_checkpoint: Make, make_modernbert: Make) -> None:
         cpu = torch.device("cpu")

@@ -124,6 +124,47 @@ def test_the_recorded_encoder_is_loaded_and_a_moved_one_named(
         assert len(retriever.search(["apples"], 6)[0]) == 6
 
 
+def test_an_index_is_searched_in_the_precision_that_it_was_built_in(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from modernir import load_encoder
+
+    for precision in ("fp32", "bf16"):
+        Retriever.create(tmp_path / precision, load_encoder(tiny_model, "cpu", precision)).close()
+        with monkeypatch.context() as machine:
+            machine.setattr("modernir.encoders.precision.multiplies", lambda precision, device: True)
+            for way in (Retriever.open, open_for_search):
+                with way(tmp_path / precision) as retriever:
+                    assert retriever.encoder.precision == precision
+            with open_for_search(tmp_path / precision, str(tiny_model), any_encoder=True) as retriever:
+                assert retriever.encoder.precision == "bf16"
+            with open_for_search(tmp_path / precision, precision="fp32") as retriever:
+                assert retriever.encoder.precision == "fp32"
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("modernir.encoders.precision.multiplies", lambda precision, device: precision == "fp32")
+    for way in (Retriever.open, open_for_search):
+        with way(tmp_path / "bf16") as retriever:
+            assert retriever.encoder.precision == "fp32"
+        told = f"{tmp_path / 'bf16'}: built in bf16, which this encoder does not have here; searching in fp32\n"
+        assert capsys.readouterr().err == told
+
+
+def test_what_is_cut_is_told_once(tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from modernir import load_encoder
+
+    encoder = load_encoder(tiny_model, "cpu", "fp32")
+    with Retriever.create(tmp_path / "index", encoder) as retriever:
+        retriever.add([Document("short", "apples")])
+        retriever.search(["apples"])
+        assert capsys.readouterr().err == ""
+        for _ in range(2):
+            retriever.add([Document("long", "apples " * 80), Document("short", "pears")])
+            retriever.search(["apples " * 80, "apples " * 90, "pears"])
+    longer = "were longer than the 64 tokens that the model reads; what comes after is not searched"
+    assert capsys.readouterr().err == f"1 of 2 documents {longer}\n2 of 3 queries {longer} for\n"
+    assert (encoder.truncated, encoder.truncated_queries) == (2, 4)
+
+
 def test_the_tiny_model_is_run_by_us_as_sentence_transformers_runs_it(tiny_model: Path) -> None:
     """What the other tests rest on."""
     import numpy as np

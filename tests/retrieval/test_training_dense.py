@@ -7,12 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 
 from modernir.encoders.modernbert.presets import config_for
@@ -250,6 +251,42 @@ def test_an_unknown_model_is_named_in_one_line(
     with pytest.raises(InputError, match=rf"{name}: (no such folder|neither a folder here nor)") as caught:
         train_dense(settings(toy, tmp_path / "run", init=None, model=name))
     assert "\n" not in str(caught.value)
+
+
+def lacking(tensors: dict) -> None:
+    del tensors["final_norm.weight"]
+
+
+def spoilt(tensors: dict) -> None:
+    tensors["layers.1.mlp.Wi.weight"][0, 0] = torch.nan
+
+
+def short(tensors: dict) -> None:
+    tensors["embeddings.tok_embeddings.weight"] = tensors["embeddings.tok_embeddings.weight"][:64].clone()
+
+
+@pytest.mark.parametrize(
+    ("change", "fields", "said"),
+    [
+        (lacking, {}, "the weights lack the tensor 'final_norm.weight', which config.json asks for"),
+        (spoilt, {}, "'layers.1.mlp.Wi.weight' holds weights that are NaN or infinite; the checkpoint is damaged"),
+        (short, {"vocab_size": 64}, r"tokenizer.json: has token \d+, but config.json has vocab_size 64"),
+        (lambda tensors: None, {"attention_bias": True}, "config.json: attention_bias is True; only False is"),
+    ],
+)
+def test_a_start_that_is_not_sound_is_refused_before_anything_is_made(
+    toy: dict, trained: Path, tmp_path: Path, change: Callable[[dict], None], fields: dict, said: str
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(trained, model, ignore=shutil.ignore_patterns("checkpoints"))
+    tensors = weights(model)
+    change(tensors)
+    save_file(tensors, model / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(config | fields))
+    with pytest.raises(InputError, match=said):
+        train_dense(settings(toy, tmp_path / "run", init=None, model=str(model)))
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
 def test_ctrl_c_saves_a_checkpoint_from_which_the_run_goes_on(toy: dict, trained: Path, tmp_path: Path) -> None:
