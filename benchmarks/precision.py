@@ -49,7 +49,7 @@ from modernir.encoders.modernbert.tokenizer import load_tokenizer
 from modernir.encoders.networks import Network, find_kind
 from modernir.encoders.pooling import pool
 from modernir.encoders.stream import Stream
-from modernir.encoders.weights import load_weights
+from modernir.encoders.weights import read_weights
 from modernir.errors import InputError
 from modernir.eval.loading import Benchmark, load_benchmark
 
@@ -196,7 +196,7 @@ def train(options: argparse.Namespace) -> None:
 
     new_model(PRESET, tokenizer, LENGTH, options.seed).save_pretrained(str(options.output))
     student = read_network(options.output, torch.float32)
-    words = load_weights(checkpoint.network_folder)[TEACHER_TABLE]
+    words = read_weights(checkpoint.network_folder).tensors[TEACHER_TABLE]
     with torch.no_grad():
         student.embeddings.tok_embeddings.weight[: len(words)] = words.float()
     left = 60 * options.minutes - (time.perf_counter() - started)

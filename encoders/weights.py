@@ -59,11 +59,6 @@ def read_weights(folder: Path) -> Weights:
     return Weights(folder, tensors, {name: file for file, shard in shards.items() for name in shard})
 
 
-def load_weights(folder: Path) -> Mapping[str, torch.Tensor]:
-    """Return the tensors of `read_weights`, or none where the folder has no weights."""
-    return read_weights(folder).tensors if any((folder / name).exists() for name in (SINGLE, INDEX)) else {}
-
-
 def check_tensor(weights: Weights, name: str, shape: Sequence[int]) -> torch.Tensor:
     """Return a tensor of the shape that the configuration asks for.
 

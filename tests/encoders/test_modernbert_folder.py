@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +14,6 @@ from modernir.encoders.modernbert.config import ModernBertConfig, one_global_in
 from modernir.encoders.modernbert.folder import read_masked_language_model, read_network, save
 from modernir.encoders.modernbert.network import MaskedLanguageModel, ModernBert
 from modernir.encoders.stream import Stream
-from modernir.encoders.weights import load_weights
 from modernir.errors import InputError
 
 CONFIG = ModernBertConfig(
@@ -329,8 +327,3 @@ class TestFiles:
         (shards / INDEX).write_text(content)
         with pytest.raises(InputError, match=rf"{INDEX}: expected a 'weight_map'"):
             read_network(shards)
-
-    def test_tensors_of_any_folder(self, saved: Path, tmp_path: Path) -> None:
-        assert load_weights(saved).keys() == load_file(saved / SINGLE).keys()
-        shutil.rmtree(saved)
-        assert load_weights(tmp_path) == {}
