@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..encoders.modernbert.presets import PRESETS
-from ..encoders.modernbert.tokenizer import SPECIAL_TOKENS
+from ..encoders.modernbert.tokenizer import SPECIAL_TOKENS, as_fast_tokenizer
 from ..errors import InputError
 
 if TYPE_CHECKING:
@@ -40,21 +40,10 @@ def save_random_model(folder: Path, size: str = "base", seed: int = 0) -> None:
 
 
 def _word_tokenizer(vocabulary: int) -> "PreTrainedTokenizerFast":
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-    from transformers import PreTrainedTokenizerFast
+    from tokenizers import Tokenizer, models, pre_tokenizers
 
     words = [f"w{number}" for number in range(vocabulary - len(SPECIAL_TOKENS))]
     numbers = {token: number for number, token in enumerate([*SPECIAL_TOKENS, *words])}
     tokenizer = Tokenizer(models.WordLevel(numbers, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    ends = [(token, numbers[token]) for token in ("[CLS]", "[SEP]")]
-    tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ends)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        unk_token="[UNK]",
-        cls_token="[CLS]",
-        sep_token="[SEP]",
-        pad_token="[PAD]",
-        mask_token="[MASK]",
-        model_input_names=["input_ids", "attention_mask"],
-    )
+    return as_fast_tokenizer(tokenizer)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ...errors import InputError
 
 if TYPE_CHECKING:
+    from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 SPECIAL_TOKENS = ("[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]")
@@ -40,8 +41,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> "PreTrainedTokeniz
     Raises:
         InputError: `vocabulary` has no room for the bytes and the special tokens.
     """
-    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-    from transformers import PreTrainedTokenizerFast
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
     least = BYTES + len(SPECIAL_TOKENS)
     if vocabulary < least:
@@ -64,6 +64,18 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> "PreTrainedTokeniz
     tokenizer.train_from_iterator(texts, trainer)
     learnt = tokenizer.get_vocab_size()
     tokenizer.add_tokens([f"[unused{number}]" for number in range(rounded_vocabulary(learnt) - learnt)])
+    return as_fast_tokenizer(tokenizer)
+
+
+def as_fast_tokenizer(tokenizer: "Tokenizer") -> "PreTrainedTokenizerFast":
+    """Put [CLS] before and [SEP] after each text, and tell transformers the special tokens.
+
+    Args:
+        tokenizer: Numbers its first tokens as `SPECIAL_TOKENS` does.
+    """
+    from tokenizers import processors
+    from transformers import PreTrainedTokenizerFast
+
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",
         pair="[CLS] $A [SEP] $B [SEP]",
