@@ -94,10 +94,10 @@ def _cpu_engine() -> Finding:
     from .encoders.modernbert.cpu.engine import why_not
     from .encoders.modernbert.presets import config_for
     from .encoders.networks import find_kind
-    from .encoders.precision import resolve_precision
+    from .encoders.precision import CPU_FEATURES, resolve_precision
 
     base, cpu = config_for("base"), torch.device("cpu")
-    reasons = {precision: why_not(base, precision) for precision in ("fp32", "bf16", "int8")}
+    reasons = {precision: why_not(base, precision) for precision in CPU_FEATURES}
     runs = [precision for precision, reason in reasons.items() if reason is None]
     if not runs:
         return Finding("devices", "cpu, ModernBERT", f"runs without its engine: {reasons['fp32']}")

@@ -1,14 +1,15 @@
 """`modernir bench encode`: how fast an encoder is here, beside sentence-transformers on the same model and texts."""
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from ..encoders.checkpoint import open_checkpoint
-from ..encoders.precision import resolve_device
+from ..encoders.precision import PRECISIONS, resolve_device
+from ..errors import InputError
 from .cost import cost_of
 from .report import environment
 from .rounds import Outcome, Task, announce, run_rounds
@@ -19,10 +20,9 @@ from .variants import (
     check_precisions,
     default_precisions,
     own_variants,
-    parse_precisions,
     peer_variants,
 )
-from .workloads import draw_workload, parse_workloads
+from .workloads import SHAPES, draw_workload
 
 SEED = 0
 
@@ -64,8 +64,8 @@ class Settings:
         Raises:
             InputError: A workload or a precision is unknown.
         """
-        chosen = None if precisions is None else parse_precisions(_names(precisions))
-        return cls(workloads=parse_workloads(_names(workloads)), precisions=chosen, **others)
+        chosen = None if precisions is None else _names(precisions, "precision", PRECISIONS)
+        return cls(workloads=_names(workloads, "workload", SHAPES), precisions=chosen, **others)
 
 
 def bench_encode(model: str | None, settings: Settings) -> tuple[Outcome, dict[str, Any]]:
@@ -133,8 +133,13 @@ def measure(model: str, variants: Sequence[Variant], settings: Settings, device:
     return outcome
 
 
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
+def _names(text: str, kind: str, known: Collection[str]) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    unknown = [name for name in names if name not in known]
+    if unknown or not names:
+        given = f"unknown {kind} {unknown[0]!r}" if unknown else f"no {kind} given"
+        raise InputError(f"{given}; expected one of {', '.join(known)}")
+    return names
 
 
 @contextmanager

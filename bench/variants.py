@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from ..encoders.precision import PRECISIONS, multiplies, resolve_precision, torch_dtype
+from ..encoders.precision import multiplies, resolve_precision, torch_dtype
 from ..errors import InputError
 
 if TYPE_CHECKING:
@@ -144,19 +144,6 @@ def _own_kind(checkpoint: "Checkpoint", device: "torch.device") -> "Kind | None"
 def _has_int8(checkpoint: "Checkpoint", device: "torch.device", attention: str | None) -> bool:
     kind = _own_kind(checkpoint, device)
     return kind is not None and "int8" in kind.precisions(checkpoint.config, device, attention)
-
-
-def parse_precisions(names: Sequence[str]) -> tuple[str, ...]:
-    """Check names of precisions.
-
-    Raises:
-        InputError: One is unknown, or there is none.
-    """
-    unknown = [name for name in names if name not in PRECISIONS]
-    if unknown or not names:
-        given = f"unknown precision {unknown[0]!r}" if unknown else "no precision given"
-        raise InputError(f"{given}; expected one of {', '.join(PRECISIONS)}")
-    return tuple(names)
 
 
 def peer_variants(model: str, device: str, precisions: Sequence[str], trust_remote_code: bool = False) -> list[Variant]:

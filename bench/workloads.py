@@ -5,12 +5,10 @@ measured on retrieval collections; the fixed and the variable shapes are those o
 count.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-
-from ..errors import InputError
 
 SHORTEST = 4
 SORTED_CORPUS = 10_000
@@ -97,19 +95,6 @@ SHAPES = {
     "variable256": Shape(16, _normal(256, 64), "document", 256, "normal, mean 256, deviation 64"),
     "variable4096": Shape(2, _normal(4096, 1024), "document", 4096, "normal, mean 4,096, deviation 1,024"),
 }
-
-
-def parse_workloads(names: Sequence[str]) -> tuple[str, ...]:
-    """Check names of workloads.
-
-    Raises:
-        InputError: One is unknown, or there is none.
-    """
-    unknown = [name for name in names if name not in SHAPES]
-    if unknown or not names:
-        given = f"unknown workload {unknown[0]!r}" if unknown else "no workload given"
-        raise InputError(f"{given}; expected one of {', '.join(SHAPES)}")
-    return tuple(names)
 
 
 def draw_workload(name: str, longest: int, scale: float = 1.0, seed: int = 0) -> Workload | None:

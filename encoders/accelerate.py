@@ -7,6 +7,7 @@ as before. What changes is the class of the ModernBERT inside, and so how it com
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import InputError
+from .precision import CPU_FEATURES
 
 if TYPE_CHECKING:
     import torch
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from .modernbert.config import ModernBertConfig
 
 Model = TypeVar("Model")
-PRECISIONS = ("fp32", "bf16", "int8")
 
 
 def accelerate(model: Model, attention: str | None = None, precision: str | None = None, enabled: bool = True) -> Model:
@@ -109,8 +109,8 @@ def _check(
         choose(device, torch.bfloat16 if device.type == "cuda" else torch.float32, attention)
     if precision is None:
         return
-    if precision not in PRECISIONS:
-        raise InputError(f"unknown precision {precision!r}; expected one of {', '.join(PRECISIONS)}")
+    if precision not in CPU_FEATURES:
+        raise InputError(f"unknown precision {precision!r}; expected one of {', '.join(CPU_FEATURES)}")
     if attention is not None:
         raise InputError(
             f"encoding in {precision} has an attention of its own; leave {attention!r} or the precision out"

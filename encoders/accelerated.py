@@ -19,13 +19,12 @@ from .modernbert.config import ModernBertConfig
 from .modernbert.cpu import CpuNetwork
 from .modernbert.load import has_engine
 from .modernbert.network import ModernBert, hidden_states
-from .networks import Network
+from .networks import MODERNBERT_PACK, Network
 from .networks import hidden_states as encode
 from .stream import Stream
 
 FLATTENED = ("cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k", "seq_idx")
 """What comes with texts that sentence-transformers laid end to end itself."""
-TOKENS_PER_PACK = 1024
 PRECISIONS = {torch.float32: "fp32", torch.bfloat16: "bf16"}
 SAMPLES = 8
 """Numbers of each weight that are looked at for a change that torch does not count."""
@@ -187,7 +186,7 @@ def _in_packs(engine: Network, layout: Layout, dtype: torch.dtype) -> torch.Tens
     """Return the hidden states of all texts, (tokens, width), computed in packs of texts of like length."""
     hidden = torch.empty(len(layout.ids), engine.width, dtype=dtype)
     ids, places = layout.ids.split(layout.lengths), hidden.split(layout.lengths)
-    batches = list(token_budget_batches(layout.lengths, TOKENS_PER_PACK, padded=False))
+    batches = list(token_budget_batches(layout.lengths, MODERNBERT_PACK, padded=False))
     lengths = [[layout.lengths[text] for text in batch] for batch in batches]
     streams = [
         Stream.of_ids(torch.cat([ids[text] for text in batch]), sizes, engine.device)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from .modernbert.fields import FieldReader
+from .fields import FieldReader
 from .stream import Stream
 from .weights import CONFIG, Weights, check_tensor
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from .checkpoint import Checkpoint, read_optional
-from .modernbert.fields import FieldReader
+from .fields import FieldReader
 from .pooling import pool, pooling_mode
 from .transfers import sent
 from .weights import check_tensor, read_weights

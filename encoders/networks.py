@@ -13,6 +13,9 @@ from .precision import torch_dtype
 from .stream import Stream
 from .weights import CONFIG, read_weights
 
+MODERNBERT_PACK = 1024
+"""Tokens that the engine for CPUs takes at once."""
+
 
 class Network(Protocol):
     """Maps a stream to the last hidden states, (tokens, width) on its device, for encoding only.
@@ -38,7 +41,7 @@ class Kind:
         check: Reads the weights of a checkpoint as `load` does, makes nothing of them, and raises what `load` raises.
         precisions: Given the config, the device and the name of an attention back-end or None, the precisions that keep
             retrieval quality, the fastest first.
-        vocabulary: Rows of the embedding table where a config does not say it.
+        rows: Given the config of a network that loads, the rows of its embedding table.
         budgets: Device to tokens a batch; a device that is not there takes the CPU's.
         padded: Whether a batch costs as if every text were as long as its longest.
         sends: Whether the network itself brings a stream from the host to its device.
@@ -48,7 +51,7 @@ class Kind:
     load: Callable[[Checkpoint, torch.device, str, str | None], Network]
     check: Callable[[Checkpoint], object]
     precisions: Callable[[Mapping[str, Any], torch.device, str | None], tuple[str, ...]]
-    vocabulary: int
+    rows: Callable[[Mapping[str, Any]], int]
     budgets: Mapping[str, int]
     padded: bool
     sends: bool
@@ -56,10 +59,6 @@ class Kind:
     def budget(self, device: torch.device) -> int:
         """Return the tokens of a batch on a device."""
         return self.budgets.get(device.type, self.budgets["cpu"])
-
-    def rows(self, config: Mapping[str, Any]) -> int:
-        """Return the rows of the embedding table of a config whose network loads."""
-        return int(config.get("vocab_size", self.vocabulary))
 
 
 def find_kind(config: Mapping[str, Any], source: object = CONFIG) -> Kind | None:
@@ -103,6 +102,10 @@ def _bert_precisions(config: Mapping[str, Any], device: torch.device, attention:
     return ("bf16", "fp32")
 
 
+def _bert_rows(config: Mapping[str, Any]) -> int:
+    return int(config.get("vocab_size", bert.VOCABULARY))
+
+
 def _is_modernbert(config: Mapping[str, Any], source: object) -> bool:
     if config.get("model_type") != "modernbert":
         return False
@@ -136,13 +139,19 @@ def _modernbert_precisions(config: Mapping[str, Any], device: torch.device, atte
     return ("int8", "bf16", "fp32") if has_engine(device, fields, "int8", attention) else ("bf16", "fp32")
 
 
+def _modernbert_rows(config: Mapping[str, Any]) -> int:
+    from .modernbert.config import ModernBertConfig
+
+    return ModernBertConfig.from_fields(config, CONFIG).vocabulary
+
+
 KINDS = (
     Kind(
         supports=_is_bert,
         load=_load_bert,
         check=_check_bert,
         precisions=_bert_precisions,
-        vocabulary=bert.VOCABULARY,
+        rows=_bert_rows,
         budgets={"cpu": 4096, "cuda": 65536},
         padded=True,
         sends=False,
@@ -152,8 +161,8 @@ KINDS = (
         load=_load_modernbert,
         check=_check_modernbert,
         precisions=_modernbert_precisions,
-        vocabulary=50_368,
-        budgets={"cpu": 1024, "cuda": 65536},
+        rows=_modernbert_rows,
+        budgets={"cpu": MODERNBERT_PACK, "cuda": 65536},
         padded=False,
         sends=True,
     ),

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 PRECISIONS = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16", "int8": "float32"}
 """Names of precisions, and torch's name for the type of the states between matrix products."""
 CPU_FEATURES = {
-    "int8": ("avx512_vnni", "avx_vnni", "amx_int8"),
-    "bf16": ("avx512_bf16", "amx_bf16"),
     "fp32": (),
+    "bf16": ("avx512_bf16", "amx_bf16"),
+    "int8": ("avx512_vnni", "avx_vnni", "amx_int8"),
 }
 """Precisions that encoding on a CPU can have, and the instructions of which one must be there for it to be fast."""
 

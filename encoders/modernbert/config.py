@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...errors import InputError
-from .fields import FieldReader
+from ..fields import FieldReader
 
 LAYER_KINDS = {"full_attention": True, "sliding_attention": False}
 """Entries of `layer_types`, and whether such a layer sees the whole text."""

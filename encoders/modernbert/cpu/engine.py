@@ -21,13 +21,11 @@ from ...stream import Stream
 from ..config import ModernBertConfig
 from ..rope import tables
 from .attention import LANES, attend, has_bf16
-from .float_layer import FloatLayer, has_fused_products
+from .float_layer import CHUNK_ROWS, FloatLayer, has_fused_products
 from .int8_layer import Int8Layer, multiplies_exactly
 from .rotary import rotate_and_pack
 from .views import as_numpy
 
-CHUNK_ROWS = 512
-"""Rows that go through the products of a layer at once: the largest intermediate of base is 5 MB in float32."""
 HEAD_WIDTH_STEP = 2 * LANES
 FEWEST_ROWS = 64
 """A stream is not shared among threads in chunks smaller than this, but each product is."""

@@ -4,7 +4,7 @@ Numba turns plain loops into vector code, but cannot be told to keep a tile of a
 instruction such as a bfloat16 dot product. The attention kernel needs both, and builds them with what is here. Vectors
 of 16 are right everywhere: LLVM splits them where registers are shorter.
 
-Numba's cache of compiled kernels sees when a kernel's own file changes, and not when this one does.
+Numba's cache sees when the file of a compiled kernel changes, and not when this one, `tiles` or `softmax` does.
 """
 
 from collections.abc import Callable, Sequence
