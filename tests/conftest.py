@@ -35,9 +35,10 @@ QRELS = {"q1": {"d1": 1}, "q2": {"d4": 2, "d2": 0}, "q3": {"d6": 1}}
 
 def pytest_configure() -> None:
     """Forget compiled kernels that are older than what they are built with, which numba's cache does not look at."""
-    kernels = Path(modernir.__file__).parent / "encoders" / "modernbert" / "cpu"
-    newest = max(file.stat().st_mtime for file in kernels.glob("*.py"))
-    for cached in kernels.glob("__pycache__/*.nbi"):
+    package = Path(modernir.__file__).parent
+    folders = {package / "jit", package / "encoders" / "modernbert" / "cpu", package / "index" / "late" / "kernels"}
+    newest = max(file.stat().st_mtime for folder in folders for file in folder.glob("*.py"))
+    for cached in (cached for folder in folders for cached in folder.glob("__pycache__/*.nbi")):
         with suppress(FileNotFoundError):  # another run of the tests was first
             if cached.stat().st_mtime < newest:
                 cached.unlink()

@@ -9,12 +9,11 @@ from threading import Thread
 import numpy as np
 import pytest
 import torch
-from numba import njit
 from torch.nn import functional as F
 
 from modernir.encoders.modernbert.attention.plain import PLAIN
 from modernir.encoders.modernbert.config import ModernBertConfig
-from modernir.encoders.modernbert.cpu import CpuNetwork, compile, engine
+from modernir.encoders.modernbert.cpu import CpuNetwork, engine
 from modernir.encoders.modernbert.cpu.attention import attend, has_bf16
 from modernir.encoders.modernbert.cpu.int8_layer import Int8Layer
 from modernir.encoders.modernbert.cpu.kernels import quantise, quantise_geglu, quantise_normalised
@@ -174,21 +173,6 @@ def test_a_torch_without_fused_products_is_told(monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(InputError, match="no fused products in bf16"):
         CpuNetwork(ModernBert(CONFIG), CONFIG, "bf16")
     CpuNetwork(ModernBert(CONFIG), CONFIG, "fp32")
-
-
-def test_kernels_compile_where_nothing_can_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(**options: object) -> Callable:
-        if options.pop("cache", False):
-            raise RuntimeError("cannot cache function 'double': no locator available")
-        return njit(**options)
-
-    monkeypatch.setattr(compile, "njit", refuse)
-
-    @compile.compiled()
-    def double(x: float) -> float:
-        return 2 * x
-
-    assert double(1.5) == 3
 
 
 def test_a_token_beyond_the_table_is_refused(network: ModernBert) -> None:

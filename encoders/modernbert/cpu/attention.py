@@ -19,10 +19,10 @@ bfloat16 as uint16.
 import numpy as np
 from numba import njit
 
-from .compile import compiled
+from ....jit.compile import compiled
+from ....jit.vector import LANES, compiled_features
 from .softmax import CHUNK, LOG2_E, LOWEST_REFERENCE, ROWS_AT_ONCE, exponentials, find_largest, scaled
 from .tiles import TILE_ROWS, mix_1, mix_2, mix_3, mix_4, score_1, score_2, score_3, score_4
-from .vector import LANES, compiled_features
 
 BLOCK = 16
 

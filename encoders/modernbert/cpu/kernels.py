@@ -11,8 +11,8 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-from .compile import compiled
-from .vector import BF16, F32, I32
+from ....jit.compile import compiled
+from ....jit.vector import BF16, F32, I32
 
 FREE_ORDER = {"reassoc", "contract", "nsz", "arcp", "nnan"}
 """What the compiler may assume of floats here: sums in any order, no NaN (weights with NaN are refused)."""

@@ -9,8 +9,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from .compile import compiled
-from .vector import FLOATS, HALVES, I16, I32, I64, INTS, LANES, Code, is_bf16
+from ....jit.compile import compiled
+from ....jit.vector import FLOATS, HALVES, I16, I32, I64, INTS, LANES, Code, is_bf16
 
 SHORTS = ir.VectorType(I16, LANES)
 

@@ -9,7 +9,7 @@ import numpy as np
 from numba import types
 from numba.extending import intrinsic
 
-from .vector import F32, FLOATS, HALVES, I32, INTS, LANES, Code, is_bf16
+from ....jit.vector import F32, FLOATS, HALVES, I32, INTS, LANES, Code, is_bf16
 
 CHUNK = 256
 ROWS_AT_ONCE = 4

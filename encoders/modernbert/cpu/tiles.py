@@ -5,7 +5,7 @@ from typing import Any
 from numba import types
 from numba.extending import intrinsic
 
-from .vector import F32, FLOATS, I32, INTS, LANES, PAIRS, Code, compiled_features, is_bf16
+from ....jit.vector import F32, FLOATS, I32, INTS, LANES, PAIRS, Code, compiled_features, is_bf16
 
 TILE_ROWS = 4 if "avx512f" in compiled_features() else 1
 """Rows of a tile; with 4 vectors of 16 floats each, what 32 long registers hold, or else 16 short ones."""

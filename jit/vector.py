@@ -1,10 +1,10 @@
 """Code on vectors of 16 floats, written as LLVM instructions for numba's intrinsics.
 
 Numba turns plain loops into vector code, but cannot be told to keep a tile of accumulators in registers or to use an
-instruction such as a bfloat16 dot product. The attention kernel needs both, and builds them with what is here. Vectors
-of 16 are right everywhere: LLVM splits them where registers are shorter.
+instruction such as a dot product of bytes. Kernels that need either build it with what is here. Vectors of 16 are right
+everywhere: LLVM splits them where registers are shorter.
 
-Numba's cache sees when the file of a compiled kernel changes, and not when this one, `tiles` or `softmax` does.
+Numba's cache sees when the file of a compiled kernel changes, and not when this one, or another that it imports, does.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,0 +1,1 @@
+"""Single-vector search with FAISS."""

@@ -1,0 +1,1 @@
+"""Late-interaction search: a vector a token, MaxSim a document."""

@@ -1,0 +1,1 @@
+"""The loops of late-interaction search, compiled for the processor at hand."""
