@@ -19,8 +19,13 @@ from .errors import InputError
 CHUNK_BYTES = 1 << 22
 
 
-def atomic_write(path: Path, write: Callable[[BinaryIO], object]) -> None:
+def atomic_write(path: Path, write: Callable[[BinaryIO], object], flush_folder: bool = True) -> None:
     """Give `write` a temporary file beside `path`, flush it to disk, then rename it to `path`.
+
+    Args:
+        path: The file.
+        write: Fills it.
+        flush_folder: Make the new name durable too; one who writes several files may do so once, after them.
 
     Raises:
         OSError: The disk is full or the folder cannot be written; `path` is then as it was.
@@ -37,7 +42,8 @@ def atomic_write(path: Path, write: Callable[[BinaryIO], object]) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
+    if flush_folder:
+        sync_folder(path.parent)
 
 
 def write_text(path: Path, text: str) -> None:

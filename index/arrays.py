@@ -39,7 +39,7 @@ class Blocks:
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray | Blocks], metadata: Mapping[str, str]) -> None:
-    """Write arrays to a file, which appears whole or not at all.
+    """Write arrays to a file, which appears whole or not at all; its name is the caller's to flush (`sync_folder`).
 
     Args:
         path: The file; one that is there is replaced.
@@ -52,7 +52,7 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray | Blocks], metadata
     """
     whole = {name: value if isinstance(value, Blocks) else _one_block(value) for name, value in arrays.items()}
     ordered = dict(sorted(whole.items(), key=lambda item: -np.dtype(item[1].dtype).itemsize))  # keeps each aligned
-    atomic_write(path, lambda stream: _write(stream, ordered, metadata))
+    atomic_write(path, lambda stream: _write(stream, ordered, metadata), flush_folder=False)
 
 
 def _one_block(array: np.ndarray) -> Blocks:

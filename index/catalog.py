@@ -1,13 +1,13 @@
 """The catalog of an index: one SQLite file that is the truth about what the index holds.
 
-Segment files count only once a transaction here names them, so a crash leaves the old state or the new one.
-A document's key is an integer that is never given twice; a segment holds the vectors of consecutive keys, and a
-deleted or replaced document leaves its key behind as a tombstone.
+Files count only once a transaction here names them, so a crash leaves the old state or the new one. A document's key is
+an integer that is never given twice; a segment holds the vectors of ascending keys, all greater than those of the
+segments before, and a deleted or replaced document leaves its key behind as a tombstone until a compaction.
 """
 
 import json
-import os
 import sqlite3
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,32 +19,47 @@ import numpy as np
 
 from ..errors import InputError
 from ..files import sync_folder
+from . import lexical
+from .connection import connect
 from .documents import Document
+from .filters import Filter
 
 CATALOG_FILE = "catalog.sqlite"
-FORMAT = 1
+FORMAT = 2
 SCHEMA = """
+PRAGMA auto_vacuum = INCREMENTAL;
 CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE documents (
     key INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, title TEXT NOT NULL, text TEXT NOT NULL, metadata TEXT NOT NULL
 );
 CREATE TABLE segments (
-    first_key INTEGER PRIMARY KEY, rows INTEGER NOT NULL, file TEXT NOT NULL UNIQUE,
-    bytes INTEGER NOT NULL, checksum TEXT NOT NULL
+    number INTEGER PRIMARY KEY, first_key INTEGER NOT NULL UNIQUE, last_key INTEGER NOT NULL, rows INTEGER NOT NULL
 );
+CREATE TABLE files (
+    name TEXT PRIMARY KEY, segment INTEGER REFERENCES segments, bytes INTEGER NOT NULL, checksum TEXT NOT NULL
+) WITHOUT ROWID;
 CREATE TABLE tombstones (key INTEGER PRIMARY KEY);
 """
 
 
 @dataclass(frozen=True)
-class SegmentRow:
-    """What the catalog says of a segment file: the vectors of keys first_key to first_key + rows − 1."""
+class FileRow:
+    """What the catalog says of a file: its name in the folder, size in bytes and XXH3-128."""
 
-    first_key: int
-    rows: int
-    file: str
+    name: str
     bytes: int
     checksum: str
+
+
+@dataclass(frozen=True)
+class SegmentRow:
+    """What the catalog says of a segment: `rows` documents whose keys lie between first_key and last_key."""
+
+    number: int
+    first_key: int
+    last_key: int
+    rows: int
+    files: tuple[FileRow, ...]
 
 
 class Catalog:
@@ -59,8 +74,9 @@ class Catalog:
         if not self.path.is_file():
             raise InputError(f"{folder}: no index here (no {CATALOG_FILE}); make one with: modernir index corpus")
         self._reading = RLock()
-        self._reader = self._connect(writable)
-        self._writer = self._connect(writable) if writable else None
+        self._reader = connect(self.path, writable)
+        self._writer = connect(self.path, writable) if writable else None
+        self._lexical = lexical.Lexical(self._reader)
         found = self.setting("format")
         if found != FORMAT:
             self.close()
@@ -81,7 +97,8 @@ class Catalog:
         temporary.unlink(missing_ok=True)
         connection = sqlite3.connect(temporary)
         try:
-            connection.executescript(SCHEMA)
+            lexical.register(connection)
+            connection.executescript(SCHEMA + lexical.SCHEMA)
             rows = [(name, json.dumps(value)) for name, value in (settings | {"format": FORMAT}).items()]
             connection.executemany("INSERT INTO settings VALUES (?, ?)", rows)
             connection.commit()
@@ -89,33 +106,6 @@ class Catalog:
             connection.close()
         temporary.rename(path)
         sync_folder(folder)
-
-    def _connect(self, writable: bool) -> sqlite3.Connection:
-        try:
-            if not writable:
-                return self._connect_for_reading("mode=rw")
-            connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("SELECT 1 FROM settings")
-        except sqlite3.DatabaseError as error:
-            raise InputError(f"{self.path}: not a readable catalog ({error})") from error
-        return connection
-
-    def _connect_for_reading(self, mode: str) -> sqlite3.Connection:
-        # A connection that could write, and is told not to, takes SQLite's side files away when it closes.
-        uri = f"{self.path.absolute().as_uri()}?{mode}"
-        connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
-        try:
-            connection.execute("PRAGMA query_only = ON")
-            connection.execute("SELECT 1 FROM settings")
-        except sqlite3.OperationalError:
-            connection.close()
-            # A folder that may not be written has no place for those files, and no writer to share them with.
-            if mode == "immutable=1" or os.access(self.path.parent, os.W_OK):
-                raise
-            return self._connect_for_reading("immutable=1")
-        return connection
 
     def close(self) -> None:
         """Close the connections; an open transaction is rolled back."""
@@ -133,9 +123,12 @@ class Catalog:
     def snapshot(self) -> Iterator[None]:
         """Read one state of the catalog throughout the block, whatever a writer commits meanwhile.
 
-        One thread at a time; others wait for the block to end.
+        One thread at a time; others wait for the block to end. A block inside another is part of it.
         """
         with self._reading:
+            if self._reader.in_transaction:
+                yield
+                return
             self._reader.execute("BEGIN")
             try:
                 self._reader.execute("SELECT 1 FROM settings LIMIT 1").fetchone()  # only a read fixes the snapshot
@@ -150,8 +143,19 @@ class Catalog:
 
     def segments(self) -> list[SegmentRow]:
         """Return the segments in the order of their keys."""
-        query = "SELECT first_key, rows, file, bytes, checksum FROM segments ORDER BY first_key"
-        return [SegmentRow(*row) for row in self._reader.execute(query)]
+        files = self._files_by_segment()
+        rows = self._reader.execute("SELECT number, first_key, last_key, rows FROM segments ORDER BY first_key")
+        return [SegmentRow(*row, tuple(files[row[0]])) for row in rows]
+
+    def shared_file(self) -> FileRow | None:
+        """Return the file that all segments share, such as a codec, or None."""
+        return next(iter(self._files_by_segment()[None]), None)
+
+    def _files_by_segment(self) -> dict[int | None, list[FileRow]]:
+        found = defaultdict(list)
+        for segment, *row in self._reader.execute("SELECT segment, name, bytes, checksum FROM files ORDER BY name"):
+            found[segment].append(FileRow(*row))
+        return found
 
     def tombstones(self) -> np.ndarray:
         """Return the keys of deleted documents, (n,) int64, ascending."""
@@ -162,17 +166,34 @@ class Catalog:
         """Return the number of documents."""
         return int(self._reader.execute("SELECT count(*) FROM documents").fetchone()[0])
 
-    def ids(self, keys: Iterable[int]) -> dict[int, str]:
-        """Return key to document id for the keys that are live."""
-        return dict(self._by_key("SELECT key, id FROM documents WHERE key IN ({})", keys))
+    def keys(self, ids: Iterable[str]) -> dict[str, int]:
+        """Return id to key for the ids that the index holds."""
+        return dict(self._by_value("SELECT id, key FROM documents WHERE id IN ({})", ids))
+
+    def matching(self, condition: str, parameters: Sequence[Any]) -> np.ndarray:
+        """Return the keys of the documents for which an SQL condition holds, (n,) int64, ascending."""
+        rows = self._reader.execute(f"SELECT key FROM documents WHERE {condition} ORDER BY key", parameters)
+        return np.fromiter((key for (key,) in rows), dtype=np.int64)
+
+    def all_documents(self) -> Iterator[tuple[int, Document]]:
+        """Yield key and document in the order of the keys; not to be mixed with other reading."""
+        query = "SELECT key, id, text, title, metadata FROM documents ORDER BY key"
+        for key, identifier, text, title, metadata in self._reader.execute(query):
+            yield key, Document(identifier, text, title, json.loads(metadata))
 
     def documents(self, ids: Sequence[str]) -> dict[str, Document]:
         """Return id to document for the ids that the index holds."""
         query = "SELECT id, text, title, metadata FROM documents WHERE id IN ({})"
         return {
             identifier: Document(identifier, text, title, json.loads(metadata))
-            for identifier, text, title, metadata in self._by_key(query, ids)
+            for identifier, text, title, metadata in self._by_value(query, ids)
         }
+
+    def search_text(self, query: str, k: int, condition: Filter | None) -> list[tuple[str, float]]:
+        """Return (id, BM25 score) of the k best documents, best first."""
+        found = self._lexical.search(query, k, condition)
+        names = dict(self._by_value("SELECT key, id FROM documents WHERE key IN ({})", [key for key, _ in found]))
+        return [(names[key], score) for key, score in found]
 
     def damage(self) -> list[str]:
         """Return what SQLite finds wrong with the file, one line a fault."""
@@ -180,13 +201,19 @@ class Catalog:
             found = [line for (line,) in self._reader.execute("PRAGMA integrity_check")]
         except sqlite3.DatabaseError as error:
             found = [str(error)]
+        if found == ["ok"] and self._writer is not None:  # the check of the full-text index takes the writer's lock
+            found = lexical.damage(self._writer)
         return [f"{self.path}: {line}" for line in found if line != "ok"]
 
-    def _by_key(self, query: str, values: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
+    def _by_value(self, query: str, values: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
+        return self._in_parts(self._reader, query, values)
+
+    @staticmethod
+    def _in_parts(connection: sqlite3.Connection, query: str, values: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
         wanted = list(dict.fromkeys(values))
         for start in range(0, len(wanted), 500):
             part = wanted[start : start + 500]
-            yield from self._reader.execute(query.format(",".join("?" * len(part))), part)
+            yield from connection.execute(query.format(",".join("?" * len(part))), part)
 
     # Writing
 
@@ -230,36 +257,63 @@ class Catalog:
         if self.writer.in_transaction:
             self.writer.execute("ROLLBACK")
 
-    def next_key(self) -> int:
-        """Return the first key that no document and no segment ever had."""
-        queries = (
-            "SELECT coalesce(max(first_key + rows), 1) FROM segments",
-            "SELECT coalesce(max(key) + 1, 1) FROM documents",
-            "SELECT coalesce(max(key) + 1, 1) FROM tombstones",
-        )
-        return max(int(self.writer.execute(query).fetchone()[0]) for query in queries)
+    def number(self, name: str) -> int:
+        """Return a counter as the writer sees it; it begins at 1."""
+        row = self.writer.execute("SELECT value FROM settings WHERE name = ?", (name,)).fetchone()
+        return int(json.loads(row[0])) if row else 1
 
     def has(self, identifier: str) -> bool:
         """Say whether the writer sees a document of this id, its own uncommitted ones included."""
         row = self.writer.execute("SELECT 1 FROM documents WHERE id = ?", (identifier,)).fetchone()
         return row is not None
 
-    def put_document(self, key: int, document: Document) -> None:
-        """Name a new document; its id must be free."""
-        row = (key, document.id, document.title, document.text, document.metadata_json())
-        self.writer.execute("INSERT INTO documents VALUES (?, ?, ?, ?, ?)", row)
+    def put_documents(self, first_key: int, documents: Sequence[Document]) -> None:
+        """Name new documents by consecutive keys; those of the same ids are buried."""
+        self.bury([document.id for document in documents])
+        rows = (
+            (key, document.id, document.title, document.text, document.metadata_json())
+            for key, document in enumerate(documents, first_key)
+        )
+        self.writer.executemany("INSERT INTO documents VALUES (?, ?, ?, ?, ?)", rows)
 
-    def bury(self, identifier: str) -> bool:
-        """Delete a document, leave its key as a tombstone, and say whether there was one."""
-        row = self.writer.execute("DELETE FROM documents WHERE id = ? RETURNING key", (identifier,)).fetchone()
-        if row:
-            self.writer.execute("INSERT INTO tombstones VALUES (?)", row)
-        return row is not None
+    def bury(self, ids: Sequence[str]) -> set[str]:
+        """Delete documents, leave their keys as tombstones, and return the ids of those that there were."""
+        known = dict(self._in_parts(self.writer, "SELECT id, key FROM documents WHERE id IN ({})", ids))
+        keys = [(key,) for key in known.values()]
+        self.writer.executemany("DELETE FROM documents WHERE key = ?", keys)
+        self.writer.executemany("INSERT INTO tombstones VALUES (?)", keys)
+        return set(known)
 
     def put_segment(self, segment: SegmentRow) -> None:
-        """Name a segment file that is already flushed to disk."""
-        row = (segment.first_key, segment.rows, segment.file, segment.bytes, segment.checksum)
-        self.writer.execute("INSERT INTO segments VALUES (?, ?, ?, ?, ?)", row)
+        """Name a segment whose files are already flushed to disk."""
+        row = (segment.number, segment.first_key, segment.last_key, segment.rows)
+        self.writer.execute("INSERT INTO segments VALUES (?, ?, ?, ?)", row)
+        for file in segment.files:
+            self._put_file(segment.number, file)
+
+    def put_shared_file(self, file: FileRow) -> None:
+        """Name the file that all segments share, in place of the one before."""
+        self.writer.execute("DELETE FROM files WHERE segment IS NULL")
+        self._put_file(None, file)
+
+    def _put_file(self, segment: int | None, file: FileRow) -> None:
+        row = (file.name, segment, file.bytes, file.checksum)
+        self.writer.execute("INSERT INTO files VALUES (?, ?, ?, ?)", row)
+
+    def drop_segment(self, segment: SegmentRow) -> None:
+        """Forget a segment."""
+        self.writer.execute("DELETE FROM files WHERE segment = ?", (segment.number,))
+        self.writer.execute("DELETE FROM segments WHERE number = ?", (segment.number,))
+
+    def drop_tombstones(self, first_key: int, last_key: int) -> None:
+        """Forget the tombstones of keys that no segment holds any more."""
+        self.writer.execute("DELETE FROM tombstones WHERE key BETWEEN ? AND ?", (first_key, last_key))
+
+    def tidy(self) -> None:
+        """Give back what deleted documents took, and empty the write-ahead log where no reader is in its way."""
+        lexical.optimize(self.writer)
+        self.writer.execute("PRAGMA incremental_vacuum").fetchall()
+        self.writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def put_setting(self, name: str, value: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
         """Store a setting as JSON."""

@@ -1,4 +1,4 @@
-"""The index: documents and their vectors in a folder, searched exactly with FAISS.
+"""The index: documents and their vectors in a folder, searched as they are committed.
 
 Adds, updates and deletes are durable when they return; `batch` groups several into one commit. Any number of
 processes may search while one writes; a second writer is refused.
@@ -6,37 +6,36 @@ processes may search while one writes; a second writer is refused.
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from filelock import FileLock, Timeout
 
 from ..errors import InputError
+from ..sizes import parse_bytes
 from .catalog import CATALOG_FILE, Catalog
 from .documents import Document
-from .segments import Segment, damaged, is_segment_file, merge, write_segment
+from .folder import LOCK_FILE, sweep
+from .kinds import checked_kind
+from .maintenance import Size, due
+from .masks import Mask
+from .reading import IndexReader
+from .view import OpenSegment
+from .writer import Writer
 
-KINDS = ("dense",)
-METRICS = ("cosine", "dot")
-LOCK_FILE = "writer.lock"
-OWN_NAMES = {LOCK_FILE, f".{CATALOG_FILE}.tmp", *(f"{CATALOG_FILE}{end}" for end in ("", "-wal", "-shm", "-journal"))}
-"""Names of an index's files but for the segments."""
-SPILL_BYTES = 256 << 20
+DEFAULT_MEMORY = 1 << 30
+LEAST_MEMORY = 1 << 24
+ROUNDS = 3
+"""Times that a merge may make another one due."""
 
 
-class Index:
-    """An index folder; see `Index.create` and `Index.open`.
+class Index(IndexReader):
+    """An index folder; see `Index.create` and `Index.open`."""
 
-    Attributes:
-        path: The folder.
-        dim: Length of a vector.
-        metric: "cosine" (vectors are normalised on the way in) or "dot".
-    """
-
-    def __init__(self, path: Path, writable: bool) -> None:
+    def __init__(self, path: Path, writable: bool, memory: int | str | None) -> None:
         self.path = path
+        self._writer: Writer | None = None
         self._lock = FileLock(path / LOCK_FILE) if writable and (path / CATALOG_FILE).is_file() else None
         if self._lock is not None:
             try:
@@ -45,18 +44,13 @@ class Index:
                 raise InputError(f"{path}: another process is writing to this index; wait for it to end") from error
         try:
             self._catalog = Catalog(path, writable)
-            self.dim = int(self.setting("dim"))
-            self.metric = str(self.setting("metric"))
             if writable:
                 self._sweep()
-            with self._catalog.snapshot():
-                self._refresh()
+            budget = parse_bytes(DEFAULT_MEMORY if memory is None else memory)
+            super().__init__(path, self._catalog, max(budget, LEAST_MEMORY))
         except BaseException:
             self._unlock()
             raise
-        self._staged: list[np.ndarray] = []
-        self._first_key = self._next_key = 0
-        self._in_batch = False
 
     @classmethod
     def create(
@@ -67,36 +61,37 @@ class Index:
         dim: int,
         metric: str = "cosine",
         settings: Mapping[str, Any] | None = None,
+        memory: int | str | None = None,
+        **engine: Any,  # noqa: ANN401 - each kind has its own
     ) -> "Index":
         """Make a new, empty index and open it for writing.
 
         Args:
             path: Its folder; made where it does not exist.
             dim: Length of a vector.
-            kind: "dense": one vector a document.
+            kind: "dense": one vector a document; "late": one vector a token.
             metric: "cosine" or "dot".
             settings: JSON values to keep with it.
+            memory: Bytes that building may take, such as "4GB"; 1 GiB by default.
+            engine: Settings of the kind: see `DenseEngine` and `LateEngine`.
 
         Raises:
             InputError: An index is there already, or an argument is not one of its values.
         """
-        for name, value, known in (("kind", kind, KINDS), ("metric", metric, METRICS)):
-            if value not in known:
-                raise InputError(f"unknown {name} {value!r}; expected one of {', '.join(known)}")
-        if dim < 1:
-            raise InputError(f"expected a positive dim, found {dim}")
-        Catalog.create(Path(path), {**(settings or {}), "kind": kind, "dim": dim, "metric": metric})
-        return cls(Path(path), writable=True)
+        checked = checked_kind(kind, dim, metric, engine)
+        own = {"kind": kind, "dim": dim, "metric": metric, "engine": checked}
+        Catalog.create(Path(path), {**(settings or {}), **own})
+        return cls(Path(path), writable=True, memory=memory)
 
     @classmethod
-    def open(cls, path: str | Path, writable: bool = False) -> "Index":
+    def open(cls, path: str | Path, writable: bool = False, memory: int | str | None = None) -> "Index":
         """Open an index; its segments are mapped, not loaded.
 
         Raises:
             InputError: There is no index, it is of a newer format, or `writable` and another process writes to it.
             ModernirError: A segment file is missing or cut.
         """
-        return cls(Path(path), writable)
+        return cls(Path(path), writable, memory)
 
     def close(self) -> None:
         """Let go of the files; an index may also be used in a `with` block."""
@@ -109,13 +104,6 @@ class Index:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def __len__(self) -> int:
-        return self._catalog.count()
-
-    def setting(self, name: str) -> Any:  # noqa: ANN401 - whatever JSON can hold
-        """Return a committed setting, or None."""
-        return self._catalog.setting(name)
-
     def set(self, **settings: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
         """Store settings as JSON values."""
         with self.batch():
@@ -126,43 +114,59 @@ class Index:
 
     @contextmanager
     def batch(self) -> Iterator[None]:
-        """Group adds, deletes and settings into one commit; an exception in the block undoes all of them."""
-        if self._in_batch:
+        """Group adds, deletes and settings into one commit; an exception in the block undoes all of them.
+
+        Afterwards segments are merged where it is due, unless a build of the index is under way.
+        """
+        if self._writer is not None:
             yield
             return
+        with self._transaction(self._is_building):
+            yield
+        if not self._is_building:
+            self._maintain()
+
+    @contextmanager
+    def _transaction(self, building: bool) -> Iterator[Writer]:
         self._catalog.require_writer()
-        self._in_batch = True
         try:
             self._catalog.begin()
-            self._first_key = self._next_key = self._catalog.next_key()
-            yield
-            self._write_staged()
+            self._writer = Writer(self.path, self._catalog, self._current(), self._memory, building)
+            yield self._writer
+            self._writer.finish()
             self._catalog.commit()
         except BaseException:
             self._catalog.rollback()
             self._sweep()  # by what the catalog names: a Ctrl-C during the commit finds it done
             raise
+        else:
+            if self._writer.replaced:
+                self._sweep()
         finally:
-            self._in_batch = False
-            self._staged = []
-        with self._catalog.snapshot():
-            self._refresh()
+            self._writer = None
+        self._current()
 
-    def add(self, ids: Sequence[str], vectors: np.ndarray, documents: Sequence[Document] | None = None) -> None:
+    @property
+    def _is_building(self) -> bool:
+        return self.setting("build") is not None
+
+    def add(self, ids: Sequence[str], vectors: Any, documents: Sequence[Document] | None = None) -> None:  # noqa: ANN401
         """Add documents; one whose id is there already replaces it.
 
         Args:
             ids: Document ids, each once.
-            vectors: (n, dim) float32, or what converts to it; finite.
+            vectors: Of a dense index (n, dim) float32, or what converts to it. Of a late one the pair of all token
+                vectors (total, dim) float32 and offsets (n + 1,) int64, or an object with these as `values` and
+                `offsets`. Finite.
             documents: Their texts, to be shown with results; None keeps none.
 
         Raises:
             InputError: Shapes differ, an id is empty or comes twice, or a vector is not finite.
         """
-        rows = self._prepared(vectors)
+        batch = self._view.engine.accept(vectors)
         documents = [Document(identifier, "") for identifier in ids] if documents is None else documents
-        if not len(ids) == len(rows) == len(documents):
-            raise InputError(f"{len(ids)} ids, {len(rows)} vectors and {len(documents)} documents; expected as many")
+        if not len(ids) == len(batch) == len(documents):
+            raise InputError(f"{len(ids)} ids, {len(batch)} vectors and {len(documents)} documents; expected as many")
         if len(set(ids)) != len(ids):
             twice = next(identifier for identifier, count in Counter(ids).items() if count > 1)
             raise InputError(f"document id {twice!r} comes twice in one call")
@@ -171,136 +175,70 @@ class Index:
         for identifier, document in zip(ids, documents, strict=True):
             if document.id != identifier:
                 raise InputError(f"document {document.id!r} was given for the id {identifier!r}")
-        if not len(ids):
-            return
-        if np.may_share_memory(rows, vectors):
-            rows = rows.copy()  # the caller may fill the array again before the batch ends
-        with self.batch():
-            with self._catalog.savepoint():  # a batch may catch the failure of one add and go on
-                for key, (identifier, document) in enumerate(zip(ids, documents, strict=True), self._next_key):
-                    self._catalog.bury(identifier)
-                    self._catalog.put_document(key, document)
-            self._next_key += len(ids)
-            self._staged.append(rows)
-            if sum(part.nbytes for part in self._staged) >= SPILL_BYTES:
-                self._write_staged()
+        if len(ids):
+            with self.batch():
+                self._writing.add(documents, batch)
 
     def delete(self, ids: Iterable[str]) -> list[str]:
         """Delete documents and return those of `ids` that the index did not hold."""
         if isinstance(ids, str):
             raise TypeError(f"expected several ids, found one; write [{ids!r}]")
+        wanted = list(ids)
         with self.batch():
-            return [identifier for identifier in ids if not self._catalog.bury(identifier)]
+            found = self._catalog.bury(wanted)
+        missing = []
+        for identifier in wanted:
+            if identifier in found:
+                found.remove(identifier)
+            else:
+                missing.append(identifier)
+        return missing
 
     def holds(self, identifier: str) -> bool:
         """Say whether there is a document of this id, in a batch the batch's own ones included."""
         return self._catalog.has(identifier)
 
-    def _prepared(self, vectors: np.ndarray) -> np.ndarray:
-        rows: np.ndarray = np.ascontiguousarray(vectors, dtype=np.float32)
-        if rows.ndim != 2 or rows.shape[1] != self.dim:
-            raise InputError(f"vectors of shape {rows.shape}; this index holds (n, {self.dim})")
-        finite = np.isfinite(rows).all(axis=1)
-        if not finite.all():
-            raise InputError(f"vector {int(np.argmin(finite))} holds NaN or infinity")
-        if self.metric == "cosine":
-            norms = np.linalg.norm(rows, axis=1, keepdims=True)
-            rows = rows / np.where(norms > 0, norms, 1)
-        return rows
+    def compact(self) -> None:
+        """Merge all segments into one, without what was deleted, in the form that its size calls for.
 
-    def _write_staged(self) -> None:
-        if not self._staged:
-            return
-        segment = write_segment(self.path, self._first_key, np.concatenate(self._staged))
-        self._catalog.put_segment(segment)
-        self._staged, self._first_key = [], self._next_key
+        An interruption leaves the index as it was.
+
+        Raises:
+            InputError: Inside a batch, or the index was opened for reading only.
+        """
+        if self._writer is not None:
+            raise InputError("a compaction is no part of a batch; call it before or after")
+        with self._transaction(building=False) as writer:
+            sizes = [_size(segment, mask) for segment, mask in self._view.segments_and_masks]
+            unsettled = writer.adapt() or any(not size.settled or size.dead for size in sizes)
+            if unsettled or len(sizes) > 1:
+                writer.merge(range(len(sizes)), self._view.dead)
+        self._catalog.tidy()
+
+    def _maintain(self) -> None:
+        for _ in range(ROUNDS):
+            runs = due([_size(segment, mask) for segment, mask in self._view.segments_and_masks])
+            if not runs:
+                return
+            with self._transaction(building=False) as writer:
+                for run in reversed(runs):
+                    writer.merge(run, self._view.dead)
+
+    @property
+    def _writing(self) -> Writer:
+        assert self._writer is not None  # only asked for inside `batch`
+        return self._writer
 
     def _sweep(self) -> None:
-        """Remove what a writer that died or failed left behind: segment files that no row names, temporary files."""
-        named = {segment.file for segment in self._catalog.segments()}
-        for file in own_files(self.path):
-            if file.suffix == ".tmp" or (is_segment_file(file.name) and file.name not in named):
-                file.unlink()
+        shared = self._catalog.shared_file()
+        named = [file.name for segment in self._catalog.segments() for file in segment.files]
+        sweep(self.path, [*named, shared.name] if shared else named)
 
     def _unlock(self) -> None:
         if self._lock is not None:
             self._lock.release()
 
-    # Reading
 
-    def search(self, query_vectors: np.ndarray, k: int = 10) -> tuple[list[list[str]], list[np.ndarray]]:
-        """Return the k best documents of each query, best first; equal scores in the order of adding.
-
-        Args:
-            query_vectors: (n, dim) float32.
-            k: Documents a query; fewer where the index holds fewer.
-
-        Returns:
-            ids, one list a query, and their scores, one (≤ k,) float32 array a query.
-
-        Raises:
-            InputError: The vectors do not fit the index, or k is not positive.
-        """
-        if k < 1:
-            raise InputError(f"expected k of at least 1, found {k}")
-        queries = self._prepared(query_vectors)
-        with self._catalog.snapshot():
-            if self._catalog.version() != self._version:
-                self._refresh()
-            if not self._segments or not len(queries):
-                return [[] for _ in queries], [np.empty(0, np.float32) for _ in queries]
-            scores, keys = merge((segment.search(queries, k, self._dead) for segment in self._segments), k)
-            names = self._catalog.ids(keys[keys >= 0].tolist())
-        found = keys >= 0
-        ids = [[names[key] for key in row[live].tolist()] for row, live in zip(keys, found, strict=True)]
-        return ids, [row[live] for row, live in zip(scores, found, strict=True)]
-
-    def documents(self, ids: Sequence[str]) -> dict[str, Document]:
-        """Return id to document for those of `ids` that the index holds."""
-        return self._catalog.documents(ids)
-
-    def verify(self) -> list[str]:
-        """Read everything again and return what is wrong, one line a fault; an empty list means sound."""
-        if faults := self._catalog.damage():
-            return faults
-        with self._catalog.snapshot():
-            segments, documents = self._catalog.segments(), len(self)
-            expected = sum(segment.rows for segment in segments) - len(self._catalog.tombstones())
-        faults = [fault for segment in segments if (fault := damaged(self.path, segment))]
-        if expected != documents:
-            faults.append(f"{self.path}: the segments hold {expected} live vectors for {documents} documents")
-        return faults
-
-    def info(self) -> dict[str, Any]:
-        """Return what the index holds, as JSON values."""
-        return {
-            "path": str(self.path),
-            "kind": self.setting("kind"),
-            "documents": len(self),
-            "dim": self.dim,
-            "metric": self.metric,
-            "segments": len(self._segments),
-            "bytes": sum(file.stat().st_size for file in self.path.iterdir() if file.is_file()),
-            "finished": self.setting("build") is None,
-            "source": self.setting("source"),
-            "encoder": self.setting("encoder"),
-        }
-
-    def _refresh(self) -> None:
-        self._version = self._catalog.version()
-        opened = {segment.row: segment for segment in getattr(self, "_segments", [])}
-        self._segments = [opened.get(row) or Segment(self.path, row) for row in self._catalog.segments()]
-        self._dead = self._catalog.tombstones()
-
-
-def own_files(folder: Path) -> list[Path]:
-    """Return the files in a folder that are an index's, whole or left over."""
-    return [file for file in folder.iterdir() if file.name in OWN_NAMES or is_segment_file(file.name)]
-
-
-def remove_index(folder: Path) -> None:
-    """Delete an index, and its folder unless something else is in it."""
-    for file in sorted(own_files(folder), key=lambda file: file.name != CATALOG_FILE):  # without it, it is none
-        file.unlink(missing_ok=True)
-    with suppress(OSError):  # not empty
-        folder.rmdir()
+def _size(segment: OpenSegment, mask: Mask | None) -> Size:
+    rows = len(segment.rows)
+    return Size(rows, 0 if mask is None else rows - mask.count, segment.vectors.settled)

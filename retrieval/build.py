@@ -6,31 +6,38 @@ A finished index is never touched unless `overwrite` says so, and then only when
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-
-from ..encoders.dense import DenseEncoder, encode_blocks
+from ..encoders.dense import encode_blocks
 from ..errors import InputError
 from ..files import file_checksum, replace_folder
 from ..index.catalog import CATALOG_FILE, Catalog
 from ..index.documents import Document
-from ..index.index import Index, own_files, remove_index
+from ..index.folder import own_files, remove_index
+from ..index.index import DEFAULT_MEMORY, Index
+from ..index.kinds import checked_kind
 from ..progress import progress
+from ..sizes import parse_bytes
 from .cuts import cut_so_far, tell_of_cuts
+from .encoder import Encoder
 from .readers.documents import Empty, corpus_file, read_documents
 from .readers.rows import RowOptions, blocks, count_rows
-from .retriever import Retriever, describe
+from .recorded import describe, kind_of
+from .retriever import Retriever
 
 COMMIT_DOCUMENTS = 65536
 COMMIT_SECONDS = 60.0
 CHECK_DOCUMENTS = 500
+MEMORY_SHARE = 4
+"""A quarter of the memory holds vectors that wait for a commit."""
 
 
 def build_index(
     source: str | Path,
-    encoder: DenseEncoder,
+    encoder: Encoder,
     path: str | Path,
     *,
     options: RowOptions | None = None,
@@ -38,6 +45,8 @@ def build_index(
     overwrite: bool = False,
     reuse: bool = False,
     quiet: bool = False,
+    memory: int | str | None = None,
+    engine: Mapping[str, Any] | None = None,
 ) -> Retriever:
     """Index a corpus; run again after an interruption, it goes on where it stopped.
 
@@ -50,6 +59,8 @@ def build_index(
         overwrite: Replace a finished index once the new one is whole, or another corpus's or encoder's unfinished one.
         reuse: Take a finished index of the same corpus, encoder and precision as it is.
         quiet: Show no progress.
+        memory: Bytes that building may take, such as "4GB"; 1 GiB by default.
+        engine: Settings of the index, see `Index.create`.
 
     Returns:
         The finished index, open for reading, with its encoder.
@@ -60,16 +71,18 @@ def build_index(
     """
     path = Path(path)
     origin = describe_source(source, options)
-    if reuse and is_finished(path) and (index := _matching(path, encoder, origin)):
+    kind, metric = kind_of(encoder), encoder.similarity
+    plan = _Plan(encoder, origin, checked_kind(kind, encoder.dim, metric, engine or {}), memory, overwrite, quiet)
+    if reuse and is_finished(path) and (index := _matching(path, plan)):
         return Retriever(encoder, index)
     check_target(path, overwrite)
     place = path.resolve()
     fresh = place.with_name(f"{place.name}.rebuild")
     if is_finished(path) or (overwrite and fresh.exists()):  # it stays when a crash comes between the two renames
-        _build(source, origin, encoder, fresh, options, empty, overwrite, quiet)
+        _build(source, plan, fresh, options, empty)
         replace_folder(fresh, place)
         return Retriever.open(place, encoder)
-    _build(source, origin, encoder, path, options, empty, overwrite, quiet)
+    _build(source, plan, path, options, empty)
     return Retriever.open(path, encoder)
 
 
@@ -114,10 +127,22 @@ def is_finished(path: Path) -> bool:
         return catalog.setting("build") is None
 
 
-def _matching(path: Path, encoder: DenseEncoder, origin: dict[str, str | None]) -> Index | None:
+@dataclass(frozen=True)
+class _Plan:
+    """What is to be built: with which encoder, of which corpus, with which settings of the index, and how."""
+
+    encoder: Encoder
+    origin: dict[str, str | None]
+    engine: dict[str, Any]
+    memory: int | str | None
+    overwrite: bool
+    quiet: bool
+
+
+def _matching(path: Path, plan: _Plan) -> Index | None:
     index = Index.open(path)
-    whole = _same_content(index.setting("source") or {}, origin) or index.setting("source") == origin
-    if whole and _difference(index, encoder, origin) is None:
+    whole = _same_content(index.setting("source") or {}, plan.origin) or index.setting("source") == plan.origin
+    if whole and _difference(index, plan) is None:
         return index
     index.close()
     return None
@@ -127,33 +152,27 @@ def _same_content(one: Mapping[str, str | None], other: Mapping[str, str | None]
     return other["checksum"] is not None and one.get("checksum") == other["checksum"]
 
 
-def _difference(index: Index, encoder: DenseEncoder, origin: dict[str, str | None]) -> str | None:
+def _difference(index: Index, plan: _Plan) -> str | None:
     corpus, made_by = index.setting("source") or {}, index.setting("encoder") or {}
-    if corpus.get("name") != origin["name"] and not _same_content(corpus, origin):
+    if corpus.get("name") != plan.origin["name"] and not _same_content(corpus, plan.origin):
         return f"of {corpus.get('name')}"
-    if made_by.get("fingerprint") != encoder.fingerprint:
+    if made_by.get("fingerprint") != plan.encoder.fingerprint:
         return f"made with another encoder, {made_by.get('name')}"
-    if made_by.get("precision") != encoder.precision:
+    if made_by.get("precision") != plan.encoder.precision:
         return f"made with --precision {made_by.get('precision')}"
+    if index.setting("engine") != plan.engine:
+        return f"made with other settings, {index.setting('engine')}"
     return None
 
 
-def _build(
-    source: str | Path,
-    origin: dict[str, str | None],
-    encoder: DenseEncoder,
-    path: Path,
-    options: RowOptions | None,
-    empty: Empty,
-    overwrite: bool,
-    quiet: bool,
-) -> None:
+def _build(source: str | Path, plan: _Plan, path: Path, options: RowOptions | None, empty: Empty) -> None:
     documents = read_documents(source, options, empty)
     first = next(documents, None)
     if first is None:
         raise InputError(f"{source}: no documents in it")
-    with _open_or_create(path, encoder, origin, overwrite) as index:
-        build = _Build(index)
+    encoder, quiet = plan.encoder, plan.quiet
+    with _open_or_create(path, plan) as index:
+        build = _Build(index, parse_bytes(plan.memory or DEFAULT_MEMORY) // MEMORY_SHARE)
         start, cut = build.done, cut_so_far(encoder, "documents")
         with (
             _nothing_left_of_nothing(build),
@@ -173,9 +192,19 @@ def _build(
                 raise KeyboardInterrupt(kept if build.done else "nothing was encoded yet") from interrupt
             finally:
                 build.commit()
-        index.set(build=None, source=origin)  # its end may have been mended since the build began
+        _finish(index, plan)
         if not quiet:
             tell_of_cuts(encoder, "documents", cut, build.done - start)
+
+
+def _finish(index: Index, plan: _Plan) -> None:
+    """Merge the segments into the form that the whole calls for, and call the index finished."""
+    try:
+        index.compact()
+    except KeyboardInterrupt as interrupt:
+        kept = f"all documents are kept in {index.path}; the same command goes on from there"
+        raise KeyboardInterrupt(kept) from interrupt
+    index.set(build=None, source=plan.origin)  # the corpus's end may have been mended since the build began
 
 
 @contextmanager
@@ -189,18 +218,22 @@ def _nothing_left_of_nothing(build: "_Build") -> Iterator[None]:
         raise
 
 
-def _open_or_create(path: Path, encoder: DenseEncoder, origin: dict[str, str | None], overwrite: bool) -> Index:
+def _open_or_create(path: Path, plan: _Plan) -> Index:
     if (path / CATALOG_FILE).is_file():
-        index = Index.open(path, writable=True)
-        difference = _difference(index, encoder, origin)
+        index = Index.open(path, writable=True, memory=plan.memory)
+        difference = _difference(index, plan)
         if difference is None:
             return index
         index.close()
-        if not overwrite:
+        if not plan.overwrite:
             raise InputError(f"{path}: an unfinished index {difference}; finish it, or replace it with --overwrite")
         remove_index(path)
-    settings = describe(encoder) | {"source": origin, "build": {"done": 0}}
-    return Index.create(path, dim=encoder.dim, metric=encoder.similarity, settings=settings)
+    encoder = plan.encoder
+    settings = describe(encoder) | {"source": plan.origin, "build": {"done": 0}}
+    kind, metric = kind_of(encoder), encoder.similarity
+    return Index.create(
+        path, kind, dim=encoder.dim, metric=metric, settings=settings, memory=plan.memory, **plan.engine
+    )
 
 
 def _same(one: Document, other: Document) -> bool:
@@ -211,23 +244,25 @@ def _same(one: Document, other: Document) -> bool:
 class _Build:
     """How far a build is: documents committed (`done`) and documents encoded since (`waiting`)."""
 
-    def __init__(self, index: Index) -> None:
+    def __init__(self, index: Index, most_bytes: int) -> None:
         self.index = index
         self.done = int((index.setting("build") or {"done": len(index)})["done"])
-        self._documents: list[Document] = []
+        self._most_bytes = most_bytes
+        self._blocks: list[tuple[Sequence[Document], Any]] = []
         self._uncommitted: set[str] = set()
-        self._vectors: list[np.ndarray] = []
         self._last_commit = time.monotonic()
 
     @property
     def waiting(self) -> int:
         """Documents encoded and not yet committed."""
-        return len(self._documents)
+        return sum(len(documents) for documents, _ in self._blocks)
 
     @property
     def is_commit_due(self) -> bool:
-        """Whether enough documents or time have gathered for a commit."""
-        return self.waiting >= COMMIT_DOCUMENTS or time.monotonic() - self._last_commit >= COMMIT_SECONDS
+        """Whether enough documents, vectors or time have gathered for a commit."""
+        if self.waiting >= COMMIT_DOCUMENTS or time.monotonic() - self._last_commit >= COMMIT_SECONDS:
+            return True
+        return sum(_bytes(vectors) for _, vectors in self._blocks) >= self._most_bytes
 
     def fresh(self, documents: Iterator[tuple[Document, str]]) -> Iterator[Document]:
         """Pass over what an interrupted run committed, making sure that the corpus is the same, and yield the rest.
@@ -254,20 +289,24 @@ class _Build:
         if count < self.done:
             raise InputError(f"{count:,} documents are left of the {self.done:,} of the interrupted run: {cure}")
 
-    def add(self, documents: Sequence[Document], vectors: np.ndarray) -> None:
+    def add(self, documents: Sequence[Document], vectors: Any) -> None:  # noqa: ANN401 - see `Index.add`
         """Take encoded documents; they are durable after the next commit."""
-        self._documents += documents
-        self._vectors.append(vectors)
+        self._blocks.append((documents, vectors))
 
     def commit(self) -> None:
         """Make what waits durable."""
-        if not self._documents:
+        if not self._blocks:
             return
+        ids = [document.id for documents, _ in self._blocks for document in documents]
         with self.index.batch():
-            ids = [document.id for document in self._documents]
-            self.index.add(ids, np.concatenate(self._vectors), self._documents)
-            self.index.set(build={"done": self.done + self.waiting})
-        self.done += self.waiting
-        self._documents, self._vectors = [], []
+            for documents, vectors in self._blocks:
+                self.index.add([document.id for document in documents], vectors, documents)
+            self.index.set(build={"done": self.done + len(ids)})
+        self.done += len(ids)
+        self._blocks = []
         self._uncommitted.difference_update(ids)  # the build reads ahead: later documents are known already
         self._last_commit = time.monotonic()
+
+
+def _bytes(vectors: Any) -> int:  # noqa: ANN401 - a matrix or a TokenMatrix
+    return int(getattr(vectors, "values", vectors).nbytes)

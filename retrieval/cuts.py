@@ -2,19 +2,19 @@
 
 import sys
 
-from ..encoders.dense import DenseEncoder
+from .encoder import Encoder
 
 COUNTERS = {"documents": "truncated", "queries": "truncated_queries"}
 LENGTHS = {"documents": "document_length", "queries": "query_length"}
 LOST = {"documents": "is not searched", "queries": "is not searched for"}
 
 
-def cut_so_far(encoder: DenseEncoder, kind: str) -> int:
+def cut_so_far(encoder: Encoder, kind: str) -> int:
     """Return how many "documents" or "queries" an encoder has cut; one of the caller's own need not count."""
     return getattr(encoder, COUNTERS[kind], 0)
 
 
-def tell_of_cuts(encoder: DenseEncoder, kind: str, before: int, texts: int) -> bool:
+def tell_of_cuts(encoder: Encoder, kind: str, before: int, texts: int) -> bool:
     """Write a line to stderr if texts were cut.
 
     Args:

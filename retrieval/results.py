@@ -19,22 +19,39 @@ def open_for_search(
     any_encoder: bool = False,
     trust_remote_code: bool = False,
     attention: str | None = None,
+    without_encoder: bool = False,
+    writable: bool = False,
+    memory: str | None = None,
 ) -> Retriever:
     """Open an index with the named encoder, or with the one that built it; see `load_recorded` for its precision.
+
+    Args:
+        index: The index folder.
+        model: The encoder; None takes the one that built the index.
+        device: See `load_encoder`, as for the others up to `attention`.
+        precision: None takes the index's where it is to be had.
+        any_encoder: Take an encoder with another fingerprint too.
+        trust_remote_code: Run Python code that the checkpoint brings.
+        attention: Name of an attention back-end.
+        without_encoder: Load none, for lexical searches.
+        writable: Whether documents will be added or deleted.
+        memory: Bytes that building may take, such as "4GB".
 
     Raises:
         InputError: There is no index, or the encoder is not to be had or another than the index's.
     """
+    if without_encoder:
+        return Retriever.open(index, without_encoder=True)
     from ..encoders.loading import load_encoder
     from ..index.index import Index
-    from .retriever import load_recorded
+    from .recorded import load_recorded
 
     with Index.open(index) as opened:
         if model is not None and any_encoder:  # what the index was built in says nothing of another model
             encoder = load_encoder(model, device, precision, trust_remote_code, attention)
         else:
             encoder = load_recorded(opened, model, device, precision, trust_remote_code, attention)
-    return Retriever.open(index, encoder, any_encoder=any_encoder)
+    return Retriever.open(index, encoder, writable, any_encoder, memory=memory)
 
 
 def to_json(asked: Sequence[tuple[str, str]], hits: Sequence[Sequence[Hit]]) -> list[dict[str, Any]]:

@@ -1,19 +1,19 @@
 """An encoder and the index that it built, used as one: add texts, search with texts."""
 
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
-from ..encoders import loading
-from ..encoders.checkpoint import is_model_folder
-from ..encoders.dense import DenseEncoder
 from ..errors import InputError
 from ..index.documents import Document
 from ..index.index import Index
 from .cuts import cut_so_far, tell_of_cuts
+from .encoder import Encoder
+from .modes import Hits, Search, search_index
 from .readers.rows import blocks
+from .recorded import check_encoder, describe, kind_of, load_recorded
 
 DOCUMENTS_PER_COMMIT = 4096
 
@@ -34,27 +34,58 @@ class Retriever:
     so; the encoder goes on counting them.
 
     Attributes:
-        encoder: Turns texts into vectors.
-        index: Holds and searches them.
+        index: Holds and searches the vectors.
     """
 
-    def __init__(self, encoder: DenseEncoder, index: Index) -> None:
-        self.encoder = encoder
+    def __init__(self, encoder: Encoder | None, index: Index) -> None:
+        self._encoder = encoder
         self.index = index
         self._told: set[str] = set()
 
+    @property
+    def encoder(self) -> Encoder:
+        """Turns texts into vectors.
+
+        Raises:
+            InputError: The retriever was opened without one.
+        """
+        if self._encoder is None:
+            raise InputError(f"{self.index.path}: opened without an encoder, which only a lexical search can do")
+        return self._encoder
+
     @classmethod
-    def create(cls, path: str | Path, encoder: DenseEncoder) -> "Retriever":
+    def create(
+        cls,
+        path: str | Path,
+        encoder: Encoder,
+        memory: int | str | None = None,
+        **engine: Any,  # noqa: ANN401 - each kind has its own
+    ) -> "Retriever":
         """Make a new, empty index for an encoder.
+
+        Args:
+            path: Its folder.
+            encoder: Fills it.
+            memory: Bytes that building may take, such as "4GB".
+            engine: Settings of the index, see `Index.create`.
 
         Raises:
             InputError: An index is there already.
         """
-        return cls(encoder, Index.create(path, dim=encoder.dim, metric=encoder.similarity, settings=describe(encoder)))
+        kind, metric = kind_of(encoder), encoder.similarity
+        settings = describe(encoder)
+        index = Index.create(path, kind, dim=encoder.dim, metric=metric, settings=settings, memory=memory, **engine)
+        return cls(encoder, index)
 
     @classmethod
     def open(
-        cls, path: str | Path, encoder: DenseEncoder | None = None, writable: bool = False, any_encoder: bool = False
+        cls,
+        path: str | Path,
+        encoder: Encoder | None = None,
+        writable: bool = False,
+        any_encoder: bool = False,
+        without_encoder: bool = False,
+        memory: int | str | None = None,
     ) -> "Retriever":
         """Open an index with the encoder that built it.
 
@@ -63,14 +94,18 @@ class Retriever:
             encoder: The encoder; None loads the one that the index names, see `load_recorded`.
             writable: Whether documents will be added or deleted.
             any_encoder: Take an encoder with another fingerprint too.
+            without_encoder: Load none; enough for lexical searches and for deleting.
+            memory: Bytes that building may take, such as "4GB".
 
         Raises:
             InputError: There is no index, its build is unfinished, the encoder is another one or cannot be loaded.
         """
-        index = Index.open(path, writable)
+        index = Index.open(path, writable, memory)
         try:
             if index.setting("build") is not None:
                 raise InputError(f"{path}: the build of this index is unfinished; run its command again to go on")
+            if without_encoder:
+                return cls(None, index)
             if encoder is None:
                 encoder = load_recorded(index)
             check_encoder(index, encoder, any_encoder)
@@ -107,17 +142,47 @@ class Retriever:
         """Delete documents; return those of `ids` that were not there."""
         return self.index.delete(ids)
 
-    def search_ids(self, queries: Sequence[str], k: int = 10) -> list[list[tuple[str, float]]]:
-        """Return (id, score) of the k best documents of each query, best first."""
+    def search_ids(
+        self,
+        queries: Sequence[str],
+        k: int = 10,
+        mode: str | None = None,
+        filter: str | None = None,
+        rerank: int | None = None,
+        **options: Any,  # noqa: ANN401 - each kind has its own
+    ) -> Hits:
+        """Return (id, score) of the k best documents of each query, best first; see `search`."""
+        search = Search(k, mode, filter, rerank, options)
+        if not search.needs_encoder():
+            return search_index(self.index, None, queries, search)
         cut = cut_so_far(self.encoder, "queries")
-        vectors = self.encoder.encode_queries(queries)
+        hits = search_index(self.index, self.encoder, queries, search)
         self._tell_once("queries", cut, len(queries))
-        ids, scores = self.index.search(vectors, k)
-        return [list(zip(names, row.tolist(), strict=True)) for names, row in zip(ids, scores, strict=True)]
+        return hits
 
-    def search(self, queries: Sequence[str], k: int = 10) -> list[list[Hit]]:
-        """Return the k best documents of each query, best first, with their texts."""
-        found = self.search_ids(queries, k)
+    def search(
+        self,
+        queries: Sequence[str],
+        k: int = 10,
+        mode: str | None = None,
+        filter: str | None = None,
+        rerank: int | None = None,
+        **options: Any,  # noqa: ANN401 - each kind has its own
+    ) -> list[list[Hit]]:
+        """Return the k best documents of each query, best first, with their texts.
+
+        Args:
+            queries: Texts.
+            k: Documents a query.
+            mode: "dense" or "late", as the index holds them (the default), "lexical" or "hybrid".
+            filter: What a document's metadata must fulfil, see `compile_filter`.
+            rerank: Take so many documents of the search and order them by their exact scores.
+            options: Settings of the vector search, see `Index.search`.
+
+        Raises:
+            InputError: A value is not one of those that there are.
+        """
+        found = self.search_ids(queries, k, mode, filter, rerank, **options)
         documents = self.index.documents([identifier for hits in found for identifier, _ in hits])
         return [
             [Hit(identifier, score, documents[identifier]) for identifier, score in hits if identifier in documents]
@@ -127,82 +192,3 @@ class Retriever:
     def _tell_once(self, kind: str, before: int, texts: int) -> None:
         if kind not in self._told and tell_of_cuts(self.encoder, kind, before, texts):
             self._told.add(kind)
-
-
-def describe(encoder: DenseEncoder) -> dict[str, object]:
-    """Return what an index records of the encoder that fills it."""
-    folder = Path(encoder.name).expanduser()
-    return {
-        "encoder": {
-            "name": str(folder.resolve()) if is_model_folder(folder) else encoder.name,
-            "fingerprint": encoder.fingerprint,
-            "precision": encoder.precision,
-            "max_length": encoder.max_length,
-            "query_prompt": encoder.query_prompt,
-            "document_prompt": encoder.document_prompt,
-        }
-    }
-
-
-def load_recorded(
-    index: Index,
-    name: str | None = None,
-    device: str | None = None,
-    precision: str | None = None,
-    trust_remote_code: bool = False,
-    attention: str | None = None,
-) -> DenseEncoder:
-    """Load the encoder that built an index, in the precision that it had then, where none is asked for.
-
-    Where this machine does not have that precision, a line on stderr says which one is taken.
-
-    Args:
-        index: Names the encoder and its precision.
-        name: Where the encoder is now; None takes the name in the index.
-        device: See `load_encoder`, as for the others.
-        precision: None takes the index's where it is to be had.
-        trust_remote_code: Run Python code that the checkpoint brings.
-        attention: Name of an attention back-end.
-
-    Raises:
-        InputError: The index names no encoder, or it cannot be loaded.
-    """
-    built_in = (index.setting("encoder") or {}).get("precision")
-    encoder = loading.load_encoder(
-        name or recorded_encoder(index), device, precision, trust_remote_code, attention, built_in
-    )
-    if precision is None and built_in not in (None, encoder.precision):
-        sys.stderr.write(
-            f"{index.path}: built in {built_in}, which this encoder does not have here; searching in "
-            f"{encoder.precision}\n"
-        )
-    return encoder
-
-
-def recorded_encoder(index: Index) -> str:
-    """Return the name of the encoder that built an index.
-
-    Raises:
-        InputError: The index names none.
-    """
-    recorded = index.setting("encoder")
-    if recorded is None:
-        raise InputError(f"{index.path}: holds vectors of no named encoder; name one with --model")
-    return str(recorded["name"])
-
-
-def check_encoder(index: Index, encoder: DenseEncoder, any_encoder: bool = False) -> None:
-    """Refuse an encoder that did not build the index.
-
-    Raises:
-        InputError: The fingerprints differ and `any_encoder` is not set, or the vectors have another length.
-    """
-    recorded = index.setting("encoder")
-    if encoder.dim != index.dim:
-        raise InputError(f"{index.path}: holds vectors of length {index.dim}, {encoder.name} makes {encoder.dim}")
-    if any_encoder or recorded is None or recorded["fingerprint"] == encoder.fingerprint:
-        return
-    raise InputError(
-        f"{index.path}: built with {recorded['name']} (fingerprint {recorded['fingerprint'][:12]}), "
-        f"not with {encoder.name} ({encoder.fingerprint[:12]}); search with the former or index again"
-    )

@@ -109,7 +109,7 @@ def test_many_commits_and_interruptions_change_nothing(
         interrupt(corpus, tmp_path / "index", encoder, after)
     with build_index(corpus, encoder, tmp_path / "index", quiet=True) as retriever:
         assert results(retriever) == whole
-        assert retriever.index.info()["segments"] > 4
+        assert retriever.index.info()["segments"] == 1  # merged when all was there
     assert len(encoder.seen) == 100
 
 

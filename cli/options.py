@@ -1,0 +1,36 @@
+"""Options that several commands share, and how they print."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+Model = Annotated[str, typer.Option("--model", "-m", help="Model folder or hub name.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; by default the best there is.")]
+Precision = Annotated[
+    str | None,
+    typer.Option(help="fp32, bf16, fp16 or int8 (ModernBERT on a CPU); by default the fastest that keeps quality."),
+]
+Attention = Annotated[
+    str | None,
+    typer.Option(help="Attention back-end of a ModernBERT, see doctor; on a CPU it takes the place of the engine."),
+]
+RemoteCode = Annotated[bool, typer.Option("--trust-remote-code", help="Run Python code that the checkpoint brings.")]
+IndexFolder = Annotated[Path, typer.Option("--index", "-i", help="Index folder.")]
+OtherModel = Annotated[
+    str | None, typer.Option("--model", "-m", help="Encoder; by default the one that built the index.")
+]
+Memory = Annotated[str | None, typer.Option(help="Memory that building may take, such as 4GB. Default 1GiB.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+def print_json(value: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
+    """Print one JSON document."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def tell(message: str) -> None:
+    """Write a line to stderr."""
+    sys.stderr.write(f"{message}\n")

@@ -1,0 +1,49 @@
+"""Commands that train a retriever."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .root import app
+
+
+@app.command("train-dense")
+def train_dense(
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="TOML file of settings; flags win.")] = None,
+    output: Annotated[str | None, typer.Option("--output", "-o", help="Folder of the run and the model.")] = None,
+    data: Annotated[list[str] | None, typer.Option(help="Training pairs or triplets; repeatable.")] = None,
+    model: Annotated[str | None, typer.Option("--model", "-m", help="Model to start from, folder or hub name.")] = None,
+    init: Annotated[str | None, typer.Option(help="New model: tiny, mini, base, large or a JSON config.")] = None,
+    tokenizer: Annotated[str | None, typer.Option(help="Of a new model. Default: learnt from the data.")] = None,
+    split: Annotated[str | None, typer.Option(help="Split of the data sets.")] = None,
+    subset: Annotated[str | None, typer.Option(help="Configuration of the data sets on a hub.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Examples a batch. Default 256.")] = None,
+    mini_batch_size: Annotated[int | None, typer.Option(help="Examples in memory at once. Default 32.")] = None,
+    accumulation: Annotated[int | None, typer.Option(help="Batches a step of the optimiser. Default 1.")] = None,
+    epochs: Annotated[float | None, typer.Option(help="Passes over the data. Default 1.")] = None,
+    max_steps: Annotated[int | None, typer.Option(help="Stop after so many steps.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Default 5e-5; some 1e-3 for --init.")] = None,
+    warmup: Annotated[float | None, typer.Option(help="Share of the steps. Default 0.05.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="Of the contrastive loss. Default 0.05.")] = None,
+    query_length: Annotated[int | None, typer.Option(help="Tokens. Default: the checkpoint's; 512.")] = None,
+    document_length: Annotated[int | None, typer.Option(help="Tokens. Default: the checkpoint's; 512.")] = None,
+    query_prompt: Annotated[str | None, typer.Option(help="Put before every query, kept in the model.")] = None,
+    document_prompt: Annotated[str | None, typer.Option(help="Put before every document, kept in the model.")] = None,
+    negatives: Annotated[int | None, typer.Option(min=0, help="Negatives an example. Default: 1 if any.")] = None,
+    holdout: Annotated[float | None, typer.Option(help="Queries to measure on: number or share. Default 0.01.")] = None,
+    precision: Annotated[str | None, typer.Option(help="fp32 (default), bf16 or fp16.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Default 12.")] = None,
+    log_every: Annotated[int | None, typer.Option(help="Steps. Default 10.")] = None,
+    eval_every: Annotated[int | None, typer.Option(help="Steps. Default: ten times a run.")] = None,
+    save_every: Annotated[int | None, typer.Option(help="Steps. Default: ten times a run.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint in --output.")] = False,
+) -> None:
+    """Train a dense retriever on pairs or triplets; what comes out loads in plain sentence-transformers."""
+    given = dict(locals())  # every parameter is called as its setting
+
+    from ..retrieval.training.dense import train_dense as train
+    from ..retrieval.training.settings import TrainingSettings
+
+    sys.stdout.write(f"{train(TrainingSettings.from_sources(**given))}\n")

@@ -1,0 +1,44 @@
+"""Connections to the SQLite file of a catalog: for writing, for reading, and where nothing may be written."""
+
+import os
+import sqlite3
+from pathlib import Path
+
+from ..errors import InputError
+from .lexical import register
+
+
+def connect(path: Path, writable: bool) -> sqlite3.Connection:
+    """Open a catalog's file.
+
+    Raises:
+        InputError: It is no catalog.
+    """
+    try:
+        if not writable:
+            return _for_reading(path, "mode=rw")
+        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA cache_size = -65536")  # KiB
+        connection.execute("SELECT 1 FROM settings")
+        register(connection)
+    except sqlite3.DatabaseError as error:
+        raise InputError(f"{path}: not a readable catalog ({error})") from error
+    return connection
+
+
+def _for_reading(path: Path, mode: str) -> sqlite3.Connection:
+    # A connection that could write, and is told not to, takes SQLite's side files away when it closes.
+    uri = f"{path.absolute().as_uri()}?{mode}"
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+    try:
+        connection.execute("PRAGMA query_only = ON")
+        connection.execute("SELECT 1 FROM settings")
+    except sqlite3.OperationalError:
+        connection.close()
+        # A folder that may not be written has no place for those files, and no writer to share them with.
+        if mode == "immutable=1" or os.access(path.parent, os.W_OK):
+            raise
+        return _for_reading(path, "immutable=1")
+    return connection

@@ -1,0 +1,30 @@
+"""The lists of several segments made one list a query, equal scores in the order of positions."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..engine import Found
+from .proposing import Rows
+
+
+def merged(lists: Sequence[Rows], starts: Sequence[int], k: int) -> Found:
+    """Return the best k of each query.
+
+    Args:
+        lists: Of each segment, scores (n, m) float32 and rows (n, m) int64.
+        starts: Of each segment, the rows of those before it.
+        k: Rows a query.
+
+    Returns:
+        Of each query, scores (≤ k,) float32 and positions (≤ k,) int64.
+    """
+    if len(lists) == 1 and not starts[0]:
+        scores, positions = lists[0]
+    else:
+        scores = np.concatenate([found for found, _ in lists], axis=1)
+        positions = np.concatenate([rows + start for (_, rows), start in zip(lists, starts, strict=True)], axis=1)
+    if len(lists) > 1 or (scores[:, 1:] == scores[:, :-1]).any():
+        order = np.lexsort((positions, -scores), axis=1)[:, :k]
+        scores, positions = np.take_along_axis(scores, order, axis=1), np.take_along_axis(positions, order, axis=1)
+    return list(scores[:, :k]), list(positions[:, :k])

@@ -1,0 +1,64 @@
+"""Taking everything out of an index again: documents as a BEIR corpus, vectors as NumPy arrays."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError
+from ..files import new_folder
+from .index import Index
+
+
+def export_index(index: Index, target: Path) -> None:
+    """Write a folder with `corpus.jsonl` and the vectors, row by row in the same order.
+
+    A dense index gives `vectors.npy` (n, dim) float32; a late one `tokens.npy` (total, dim) float32, decoded, and
+    `offsets.npy` (n + 1,) int64: document i has the rows offsets[i] to offsets[i + 1].
+
+    Args:
+        index: What to export, as of now.
+        target: The new folder; it appears whole or not at all.
+
+    Raises:
+        InputError: The target is there already.
+    """
+    if target.exists():
+        raise InputError(f"{target}: is there already; choose another folder")
+    with new_folder(target) as folder:
+        written = _write_corpus(index, folder / "corpus.jsonl")
+        lengths = [length for length in written if length is not None]
+        parts = (vectors for _, vectors in index.vectors())
+        if index.kind == "late":
+            np.save(folder / "offsets.npy", np.cumsum([0, *lengths], dtype=np.int64))
+            _write_rows(folder / "tokens.npy", sum(lengths), index.dim, (values for values, _ in parts))
+        else:
+            _write_rows(folder / "vectors.npy", len(written), index.dim, parts)
+
+
+def _write_corpus(index: Index, path: Path) -> list[int | None]:
+    """Write the documents in the order of their vectors, and return each one's number of tokens."""
+    lengths: list[int | None] = []
+    with path.open("w", encoding="utf-8") as stream:
+        for ids, vectors in index.vectors():
+            kept = index.documents(ids)
+            for identifier in ids:
+                document = kept[identifier]
+                fields = {"_id": identifier, "title": document.title, "text": document.text}
+                stream.write(json.dumps(fields | {"metadata": dict(document.metadata)}, ensure_ascii=False) + "\n")
+            lengths += np.diff(vectors[1]).tolist() if index.kind == "late" else [None] * len(ids)
+    return lengths
+
+
+def _write_rows(path: Path, rows: int, dim: int, parts: Iterator[Any]) -> None:
+    if not rows:
+        np.save(path, np.empty((0, dim), np.float32))
+        return
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(rows, dim))
+    start = 0
+    for part in parts:
+        array[start : start + len(part)] = part
+        start += len(part)
+    array.flush()

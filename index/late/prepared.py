@@ -1,0 +1,125 @@
+"""Memory for one query at a time: the query in integers and its scores with all centroids.
+
+It is kept from query to query, since fresh memory of this size costs as much time as what is written into it. One
+thread uses it at a time.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .codec import STEPS, Codec
+from .kernels.instructions import Instructions
+from .kernels.queries import quantise, score_centroids
+
+_KEPT_LANES = 64
+
+
+@dataclass(frozen=True)
+class Centroids:
+    """The centroids of a codec in bytes, and what belongs to them.
+
+    Attributes:
+        levels: (K, padded) uint8; 128 is zero.
+        factors: (K,) float32, what a level of a row is worth.
+        numbers: (K,) uint32: 0, 1, 2, …
+        longest: Norm of the longest centroid.
+        deviations: (dim,) float32, standard deviation of residuals that the codec's steps are fitted to.
+    """
+
+    levels: np.ndarray
+    factors: np.ndarray
+    numbers: np.ndarray
+    longest: np.float32
+    deviations: np.ndarray
+
+    @classmethod
+    def of(cls, codec: Codec) -> "Centroids":
+        """Quantise the centroids, each row by its largest number."""
+        rows = codec.centroids
+        largest = np.maximum(np.abs(rows).max(axis=1, initial=0), np.float32(1e-30))
+        factors = (largest / np.float32(127)).astype(np.float32)
+        levels = np.full((len(rows), codec.padded), 128, np.uint8)
+        levels[:, : codec.dim] = np.rint(rows / factors[:, None]).astype(np.int16) + 128
+        longest = np.float32(np.sqrt(np.einsum("kd,kd->k", rows, rows).max(initial=0)))
+        numbers = np.arange(len(rows), dtype=np.uint32)
+        return cls(levels, factors, numbers, longest, codec.steps / np.float32(STEPS[codec.nbits]))
+
+
+class PreparedQuery:
+    """A query, made ready by `prepare`.
+
+    Attributes:
+        units: (lanes,) float64, what one unit of a lane's integers is worth; 0 for lanes that are zero.
+        far: (lanes · padded,) int8, the query to multiply with levels of residuals.
+        starts: (K · lanes,) int32, scores with centroids in units.
+        coarse: (K · lanes,) uint8, the same in bytes.
+        step: What a step of a byte is worth.
+        sums: (documents,) uint32, accumulators.
+    """
+
+    def __init__(self, codec: Codec, centroids: Centroids, documents: int, instructions: Instructions) -> None:
+        self.codec = codec
+        self.centroids = centroids
+        self.instructions = instructions
+        self._scoring = Instructions(instructions.name, 8)  # centroids are bytes
+        self.sums = np.zeros(documents, np.uint32)
+        self.step = 0.0
+        self._capacity = 0
+
+    def prepare(self, query: np.ndarray) -> None:
+        """Quantise a query and score all centroids.
+
+        Args:
+            query: (tokens, dim) float32, at least one token.
+        """
+        lanes = -(-len(query) // 16) * 16
+        if lanes > self._capacity:
+            self._reserve(lanes)
+        padded, rows, centroids = self.codec.padded, len(self.centroids.levels), self.centroids
+        near, far = self._near[: lanes * padded], self._far[: lanes * padded]
+        near.fill(0)
+        far.fill(0)
+        numbers = (self._corrections[:lanes], self._factors[:lanes], self._summands[:lanes])
+        self.units, self.far = self._units[:lanes], far
+        self.starts, self.coarse = self._starts[: rows * lanes], self._coarse[: rows * lanes]
+        query = np.ascontiguousarray(query)
+        quantise(query, self.codec.steps, self.codec.nbits, centroids.longest, near, far, *numbers, self.units)
+        self.step = score_centroids(
+            self._scoring,
+            centroids.levels.ctypes.data,
+            rows,
+            padded,
+            near,
+            centroids.factors.ctypes.data,
+            *numbers,
+            self.units,
+            self.starts,
+            self.coarse,
+        )
+
+    def slack(self, query: np.ndarray, reach: float) -> np.ndarray:
+        """Return by how many bytes a residual can make up for a farther centroid, (lanes,) uint8.
+
+        Args:
+            query: The query that was prepared.
+            reach: In standard deviations of the product of a lane with a residual.
+        """
+        deviations = np.sqrt((query * query) @ (self.centroids.deviations**2))
+        slack = np.zeros(len(self.units), np.uint8)
+        slack[: len(query)] = np.minimum(np.ceil(deviations * (reach / self.step)) + 1, 255)
+        return slack
+
+    @property
+    def small(self) -> bool:
+        """Whether it is worth keeping."""
+        return self._capacity <= _KEPT_LANES
+
+    def _reserve(self, lanes: int) -> None:
+        rows, padded = len(self.centroids.levels), self.codec.padded
+        self._near, self._far = np.empty(lanes * padded, np.int8), np.empty(lanes * padded, np.int8)
+        self._corrections = np.empty(lanes, np.int32)
+        self._factors, self._summands = np.empty(lanes, np.float32), np.empty(lanes, np.float32)
+        self._units = np.empty(lanes, np.float64)
+        self._starts, self._coarse = np.empty(rows * lanes, np.int32), np.empty(rows * lanes, np.uint8)
+        self._capacity = lanes

@@ -1,0 +1,95 @@
+"""Codecs from samples of tokens: the first one, and more centroids when the tokens change or have become many."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from .codec import STEPS, Codec, storable
+from .encode import Encoder
+from .kmeans import PER_CENTROID, centroid_count, two_level
+
+TRAIN_TOKENS = 1 << 16
+"""Tokens from which on a codec is trained."""
+_FITTED = 1 << 16  # tokens that steps and statistics are taken from
+_TOO_FAR = 0.05  # share of tokens beyond the 99th percentile of training
+_TOO_WIDE = 1.25  # their mean distance, as a multiple of training's
+_JUDGED = 1024  # tokens needed to judge by
+_JUDGED_BY = 8192  # tokens judged by, where there are so many
+_FEWEST = 8  # tokens for each appended centroid
+_TINY = np.float32(1e-6)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a codec is trained for.
+
+    Attributes:
+        nbits: Bits of a level.
+        spherical: Whether all tokens have length 1.
+        seed: Of the centroids.
+        centroids: How many; None for what the number of tokens calls for.
+    """
+
+    nbits: int
+    spherical: bool
+    seed: int
+    centroids: int | None = None
+
+    def count(self, tokens: int) -> int:
+        """Return the number of centroids for a collection of so many tokens."""
+        return self.centroids or centroid_count(tokens)
+
+
+def sample_size(count: int) -> int:
+    """Return how many tokens to train a number of centroids on."""
+    return max(_FITTED, count * PER_CENTROID)
+
+
+def trained(recipe: Recipe, sample: np.ndarray, tokens: int) -> Codec:
+    """Return the first version of a codec.
+
+    Args:
+        recipe: What it is for.
+        sample: (n, dim) float32 of random documents, n at least 1.
+        tokens: How many there are in the collection.
+    """
+    centroids, cells = two_level(sample, recipe.count(tokens), recipe.spherical, recipe.seed)
+    ones = np.ones(sample.shape[1], np.float32)
+    codec = Codec(storable(centroids), storable(cells), ones, recipe.nbits, 1, 0.0, 0.0)
+    some = sample[:: max(1, len(sample) // _FITTED)]
+    rest = some - codec.centroids[Encoder(codec, recipe.spherical).assign(some)]
+    squares = rest**2
+    steps = np.sqrt(squares.mean(0)) * np.float32(STEPS[recipe.nbits])
+    distances = squares.sum(1)
+    mean, tail = float(distances.mean()), float(np.quantile(distances, 0.99))
+    return Codec(codec.centroids, codec.cells, np.maximum(steps, _TINY), recipe.nbits, 1, mean, tail)
+
+
+def grown(codec: Codec, recipe: Recipe, draw: Callable[[int], np.ndarray], added: int, tokens: int) -> Codec:
+    """Return the codec, or its next version if these tokens are not like those of its training or have become many.
+
+    Args:
+        codec: What there is.
+        recipe: What it is for.
+        draw: Returns at most so many tokens (n, dim) float32 of random documents among those to be coded next.
+        added: How many tokens these have.
+        tokens: How many there are in the collection, they included.
+    """
+    present = len(codec.centroids)
+    if added < _JUDGED or recipe.centroids is not None or present > 2 * recipe.count(tokens):
+        return codec
+    encoder = Encoder(codec, recipe.spherical)
+    distances = encoder.distances(draw(_JUDGED_BY))
+    many = added >= TRAIN_TOKENS and 2 * present < recipe.count(tokens)
+    far = bool((distances > codec.tail).mean() > _TOO_FAR)
+    if not far and not many and distances.mean() <= _TOO_WIDE * codec.mean:
+        return codec
+    wanted = max(recipe.count(added), recipe.count(tokens) - present if many else 0)
+    sample = draw(sample_size(wanted))
+    if far:
+        sample = sample[encoder.distances(sample) > codec.tail]
+    count = min(wanted, len(sample) // _FEWEST)
+    if not count:
+        return codec
+    return codec.extended(*two_level(sample, count, recipe.spherical, recipe.seed + codec.version))

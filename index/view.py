@@ -1,0 +1,175 @@
+"""One committed state of an index, opened: it stays as it is while a writer goes on.
+
+A view holds the mapped files of its segments, so that it can be searched also after a compaction has removed them.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import ModernirError
+from .catalog import Catalog, SegmentRow
+from .engine import Engine
+from .folder import check_size
+from .kinds import make_engine
+from .masks import Mask
+from .rows import ENDING, Rows
+
+KEPT_FILTERS = 8
+"""Filters whose masks a view keeps."""
+ROWS_PER_BLOCK = 4096
+ATTEMPTS = 100
+"""Compactions that may overtake one opening before it gives up."""
+
+
+@dataclass(frozen=True)
+class OpenSegment:
+    """A segment with its mapped files: what the catalog says of it, its documents, the engine's part."""
+
+    row: SegmentRow
+    rows: Rows
+    vectors: Any
+
+
+def open_segment(folder: Path, row: SegmentRow, engine: Engine) -> OpenSegment:
+    """Map a segment's files.
+
+    Raises:
+        ModernirError: A file is missing or damaged.
+    """
+    paths = [check_size(folder, file) for file in row.files]
+    own = next(path for path in paths if path.suffix == ENDING)
+    return OpenSegment(row, Rows(own), engine.open([path for path in paths if path != own]))
+
+
+class View:
+    """A committed state; see `read_view`.
+
+    Attributes:
+        version: The catalog's, see `Catalog.version`.
+        shared: Name of the engine's shared file.
+        engine: Searches the segments.
+        segments: In the order of their keys.
+        dead: Keys of deleted documents, ascending, int64.
+        masks: One a segment: its rows that are not deleted, or None where none is.
+        filtered: Filter to masks, of the filters asked for last.
+    """
+
+    def __init__(
+        self, version: int, shared: str | None, engine: Engine, segments: Sequence[OpenSegment], dead: np.ndarray
+    ) -> None:
+        self.version = version
+        self.shared = shared
+        self.engine = engine
+        self.segments = tuple(segments)
+        self.dead = dead
+        self.masks = [segment.rows.alive(dead) for segment in self.segments]
+        self.filtered: dict[str, list[Mask]] = {}
+        self._starts = np.cumsum([0, *(len(segment.rows) for segment in self.segments)])
+
+    @cached_property
+    def vectors(self) -> list[Any]:
+        """The engine's parts of the segments."""
+        return [segment.vectors for segment in self.segments]
+
+    @property
+    def segments_and_masks(self) -> list[tuple[OpenSegment, Mask | None]]:
+        """Each segment with its mask."""
+        return list(zip(self.segments, self.masks, strict=True))
+
+    def ids(self, positions: np.ndarray) -> list[str]:
+        """Return the document ids of rows, by positions (n,) int64."""
+        if len(self.segments) == 1:
+            rows = self.segments[0].rows
+            return [rows.id(row) for row in positions.tolist()]
+        numbers = np.searchsorted(self._starts, positions, side="right") - 1
+        within = positions - self._starts[numbers]
+        return [
+            self.segments[number].rows.id(row) for number, row in zip(numbers.tolist(), within.tolist(), strict=True)
+        ]
+
+    def positions(self, keys: np.ndarray) -> np.ndarray:
+        """Return the positions of documents by their keys, (n,) int64 both; −1 for a key that no segment holds."""
+        found = np.full(len(keys), -1, np.int64)
+        for start, segment in zip(self._starts.tolist(), self.segments, strict=False):
+            places = np.searchsorted(segment.rows.keys, keys)
+            here = places < len(segment.rows)
+            here[here] = segment.rows.keys[places[here]] == keys[here]
+            found[here] = start + places[here]
+        return found
+
+    def remember(self, expression: str, keys: np.ndarray) -> list[Mask]:
+        """Return and keep the masks of the documents that a filter lets be found, by their ascending keys, int64."""
+        holding = (segment.rows.holding(keys) for segment in self.segments)
+        masks = [mask & alive for mask, alive in zip(holding, self.masks, strict=True)]
+        while len(self.filtered) >= KEPT_FILTERS:
+            self.filtered.pop(next(iter(self.filtered)), None)
+        self.filtered[expression] = masks
+        return masks
+
+    def blocks(self) -> Iterator[tuple[list[str], Any]]:
+        """Yield ids and decoded vectors of the live documents, in the order of their keys."""
+        for segment, mask in self.segments_and_masks:
+            for start, stop in _runs(len(segment.rows), mask):
+                ids = [segment.rows.id(row) for row in range(start, stop)]
+                yield ids, self.engine.vectors(segment.vectors, start, stop)
+
+
+def _runs(rows: int, mask: Mask | None) -> Iterator[tuple[int, int]]:
+    """Yield the beginnings and ends of unbroken runs of allowed rows, none longer than a block."""
+    edges = np.arange(0, rows + ROWS_PER_BLOCK, ROWS_PER_BLOCK).clip(max=rows)
+    if mask is not None:
+        edges = np.union1d(edges, np.flatnonzero(np.diff(mask.allowed)) + 1)
+    for start, stop in pairwise(edges.tolist()):
+        if start < stop and (mask is None or mask.allowed[start]):
+            yield start, stop
+
+
+def read_view(folder: Path, catalog: Catalog, memory: int, before: View | None = None) -> View:
+    """Open the state that the catalog names now.
+
+    Args:
+        folder: The index folder.
+        catalog: Its catalog.
+        memory: Bytes that the engine may take to build.
+        before: An older view, whose files stay open where they are still the same.
+
+    Raises:
+        ModernirError: A file is missing or damaged.
+    """
+    for _ in range(ATTEMPTS):
+        with catalog.snapshot():
+            version = catalog.version()
+            try:
+                return _read(folder, catalog, memory, before, version)
+            except (ModernirError, OSError) as error:
+                failure = error
+        if catalog.version() == version:  # no writer has merged the file away: it is lost
+            break
+    raise failure
+
+
+def _read(folder: Path, catalog: Catalog, memory: int, before: View | None, version: int) -> View:
+    file = catalog.shared_file()
+    shared = file.name if file else None
+    if file:
+        check_size(folder, file)
+    if before is not None and before.shared == shared:
+        engine = before.engine
+    else:
+        engine = engine_of(folder, catalog, memory, shared)
+    opened = {segment.row: segment for segment in before.segments} if before else {}
+    segments = [opened.get(row) or open_segment(folder, row, engine) for row in catalog.segments()]
+    return View(version, shared, engine, segments, catalog.tombstones())
+
+
+def engine_of(folder: Path, catalog: Catalog, memory: int, shared: str | None) -> Engine:
+    """Return the engine that the catalog's settings call for."""
+    settings: Mapping[str, Any] = catalog.setting("engine") or {}
+    kind, dim, metric = (catalog.setting(name) for name in ("kind", "dim", "metric"))
+    return make_engine(kind, folder, int(dim), metric, settings, memory, shared)

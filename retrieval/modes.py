@@ -1,0 +1,102 @@
+"""The ways to search an index with texts: by its vectors, by words, by both, and with a second look at the best."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError
+from ..index.index import Index
+from .encoder import Encoder
+from .fusion import reciprocal_rank_fusion
+
+MODES = ("dense", "late", "lexical", "hybrid")
+HYBRID_DEPTH = 100
+"""Documents of each list that are fused; more where more are asked for."""
+
+Hits = list[list[tuple[str, float]]]
+"""(id, score) of each query's documents, best first."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """How to search.
+
+    Attributes:
+        k: Documents a query.
+        mode: "dense" or "late", as the index holds them; "lexical" for BM25; "hybrid" for both, fused by reciprocal
+            rank; None for the index's vectors.
+        filter: What a document's metadata must fulfil, see `compile_filter`.
+        rerank: Take so many documents of the search and order them by their exact scores with the index's vectors.
+        options: Settings of the vector search, such as `exact` or `nprobe`; see `Index.search`.
+    """
+
+    k: int = 10
+    mode: str | None = None
+    filter: str | None = None
+    rerank: int | None = None
+    options: Mapping[str, Any] | None = None
+
+    def needs_encoder(self) -> bool:
+        """Say whether queries have to be encoded."""
+        return self.mode != "lexical" or self.rerank is not None
+
+
+def search_index(index: Index, encoder: Encoder | None, queries: Sequence[str], search: Search) -> Hits:
+    """Search an index with texts.
+
+    Args:
+        index: Where to search.
+        encoder: The one that built it; None for a lexical search.
+        queries: Texts.
+        search: How.
+
+    Raises:
+        InputError: The index does not hold vectors of the mode's kind, or a value is out of range.
+    """
+    mode = checked_mode(index, search.mode)
+    if search.rerank is not None and search.rerank < search.k:
+        raise InputError(f"expected to rerank at least the k = {search.k} documents asked for, found {search.rerank}")
+    depth = search.rerank or search.k
+    vectors = encoder.encode_queries(queries) if encoder is not None and search.needs_encoder() else None
+    if mode == "lexical":
+        hits = _pairs(*index.search_text(queries, depth, search.filter))
+    elif mode == "hybrid":
+        wider = max(depth, HYBRID_DEPTH)
+        by_words = _pairs(*index.search_text(queries, wider, search.filter))
+        by_vectors = _pairs(*index.search(vectors, wider, search.filter, **(search.options or {})))
+        hits = [reciprocal_rank_fusion(lists)[:depth] for lists in zip(by_vectors, by_words, strict=True)]
+    else:
+        hits = _pairs(*index.search(vectors, depth, search.filter, **(search.options or {})))
+    return hits if search.rerank is None else _reranked(index, vectors, hits, search.k)
+
+
+def checked_mode(index: Index, mode: str | None) -> str:
+    """Return the mode of a search, the index's kind where none is named.
+
+    Raises:
+        InputError: There is no such mode, or the index has no vectors of that kind.
+    """
+    if mode is None:
+        return index.kind
+    if mode not in MODES:
+        raise InputError(f"unknown mode {mode!r}; expected one of {', '.join(MODES)}")
+    if mode in ("dense", "late") and mode != index.kind:
+        raise InputError(
+            f"{index.path}: holds {index.kind} vectors; search with --mode {index.kind}, lexical or hybrid"
+        )
+    return mode
+
+
+def _pairs(ids: Sequence[Sequence[str]], scores: Sequence[np.ndarray]) -> Hits:
+    return [list(zip(names, row.tolist(), strict=True)) for names, row in zip(ids, scores, strict=True)]
+
+
+def _reranked(index: Index, vectors: Any, hits: Hits, k: int) -> Hits:  # noqa: ANN401 - as the encoder returned them
+    ids = [[identifier for identifier, _ in found] for found in hits]
+    results = []
+    for names, scores in zip(ids, index.score(vectors, ids), strict=True):
+        order = np.argsort(-scores, kind="stable")[:k]
+        results.append([(names[place], float(scores[place])) for place in order.tolist() if scores[place] > -np.inf])
+    return results

@@ -1,0 +1,317 @@
+"""Every instruction set computes the integers that NumPy does; lists, sums and choices are what plain Python makes."""
+
+import numpy as np
+import pytest
+from llvmlite import binding, ir
+
+from modernir.index.late.codec import Codec
+from modernir.index.late.kernels import table as columns
+from modernir.index.late.kernels.instructions import SETS, Instructions, usable_sets
+from modernir.index.late.kernels.probes import SUM_MASK, TAGS, accumulate, best_documents, choose_probes
+from modernir.index.late.kernels.queries import CHUNK
+from modernir.index.late.kernels.rerank import approximate, score_documents
+from modernir.index.late.prepared import Centroids, PreparedQuery
+from modernir.jit.vector import INTS, Code
+
+CENTROIDS = 37
+NOTHING = np.empty(0, np.int64)
+
+
+def make_codec(dim: int, nbits: int) -> Codec:
+    random = np.random.default_rng(dim + nbits)
+    centroids = random.standard_normal((CENTROIDS, dim)).astype(np.float32)
+    centroids /= np.linalg.norm(centroids, axis=1, keepdims=True)
+    steps = random.uniform(0.5, 1.5, dim).astype(np.float32) * np.float32(0.1 / 2**nbits)
+    return Codec(centroids, centroids[:1], steps, nbits, 1, 0.0, 0.0)
+
+
+def make_query(tokens: int, dim: int) -> np.ndarray:
+    query = np.random.default_rng(tokens).standard_normal((tokens, dim)).astype(np.float32)
+    return query / np.linalg.norm(query, axis=1, keepdims=True)
+
+
+class Documents:
+    """Random codes of documents of 0 to 40 tokens, as a table of segments."""
+
+    def __init__(self, codec: Codec, count: int = 23, code_type: type = np.uint16) -> None:
+        random = np.random.default_rng(count)
+        lengths = random.integers(0, 40, count)
+        lengths[3] = 0
+        self.offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        tokens = int(self.offsets[-1])
+        self.codes = random.integers(0, CENTROIDS, tokens).astype(code_type)
+        self.residuals = random.integers(0, 256, (tokens, codec.width)).astype(np.uint8)
+        self.scales = random.integers(0, 256, tokens).astype(np.uint8)
+        self.table = np.zeros((1, columns.COLUMNS), np.int64)
+        arrays = {columns.OFFSETS: self.offsets, columns.CODES: self.codes, columns.RESIDUALS: self.residuals}
+        if codec.scaled:
+            arrays[columns.SCALES] = self.scales
+        for column, array in arrays.items():
+            self.table[0, column] = array.ctypes.data
+        self.table[0, columns.CODE_BYTES] = self.codes.itemsize
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def tokens(self, document: int) -> slice:
+        return slice(*self.offsets[document : document + 2])
+
+
+class Reference:
+    """The integers of a query, in NumPy."""
+
+    def __init__(self, codec: Codec, query: np.ndarray) -> None:
+        f32 = np.float32
+        centroids = Centroids.of(codec)
+        norms = np.sqrt((query.astype(np.float64) ** 2).sum(1)).astype(f32)
+        scaled = query * codec.steps
+        self.units = np.maximum(np.abs(scaled).max(1) / f32(127), norms * centroids.longest / f32(1 << 20))
+        self.far = np.rint(scaled / self.units[:, None]).astype(np.int64)
+        scale = np.abs(query).max(1) / f32(127)
+        near = np.rint(query / scale[:, None]).astype(np.int64)
+        levels = centroids.levels[:, : codec.dim].astype(np.int64) - 128
+        summands = -f32(2**codec.nbits - 1) / f32(2) * self.far.sum(1).astype(f32)
+        products = (levels @ near.T).astype(f32) * centroids.factors[:, None]
+        self.starts = np.rint(products * (scale / self.units) + summands).astype(np.int64)
+        worth = self.units.astype(np.float64)
+        reach = ((self.starts.max(0) - summands) * worth).max()
+        below = (self.starts - self.starts.max(0)).astype(f32) * (worth * 255 / reach).astype(f32)
+        self.coarse = np.maximum(below + f32(255.5), 0).astype(np.int64)
+
+    def maxima(self, codec: Codec, documents: Documents, number: int, kept: np.ndarray | None = None) -> np.ndarray:
+        chosen = documents.tokens(number)
+        levels = codec.unpack(documents.residuals[chosen])[:, : codec.dim].astype(np.int64)
+        values = self.starts[documents.codes[chosen]] + levels @ self.far.T
+        if codec.scaled:
+            values *= 255 + 2 * documents.scales[chosen].astype(np.int64)[:, None]
+        return (values if kept is None else values[kept]).max(0)
+
+    def score(self, codec: Codec, maxima: np.ndarray) -> np.float32:
+        total = 0.0
+        for unit, best in zip(self.units.astype(np.float64), maxima, strict=True):
+            total += unit * best
+        return np.float32(total * (1 / 510 if codec.scaled else 1.0))
+
+
+def prepare(codec: Codec, query: np.ndarray, name: str) -> PreparedQuery:
+    prepared = PreparedQuery(codec, Centroids.of(codec), 0, Instructions(name, codec.nbits))
+    prepared.prepare(query)
+    return prepared
+
+
+def rows_of(flat: np.ndarray, tokens: int) -> np.ndarray:
+    """Return (centroids, tokens) of an array that is laid out in chunks of lanes."""
+    lanes = len(flat) // CENTROIDS
+    parts = [
+        flat[first * CENTROIDS : min(first + CHUNK, lanes) * CENTROIDS].reshape(CENTROIDS, -1)
+        for first in range(0, lanes, CHUNK)
+    ]
+    return np.concatenate(parts, axis=1)[:, :tokens]
+
+
+def score(
+    prepared: PreparedQuery,
+    documents: Documents,
+    nearest: np.ndarray | None = None,
+    slack: np.ndarray | None = None,
+    expected: np.ndarray = NOTHING,
+    k: int = 1,
+    margin: float = 0.0,
+    order: np.ndarray | None = None,
+) -> np.ndarray:
+    order = np.arange(len(documents)) if order is None else order
+    scores = np.full(len(order), np.nan, np.float32)
+    count = score_documents(
+        prepared.instructions,
+        documents.table,
+        order,
+        CENTROIDS,
+        prepared.codec.width,
+        prepared.codec.padded,
+        prepared.starts,
+        prepared.coarse,
+        prepared.far,
+        prepared.units,
+        1 / 510 if prepared.codec.scaled else 1.0,
+        np.empty((0, 0), np.uint8) if nearest is None else nearest,
+        np.empty(0, np.uint8) if slack is None else slack,
+        expected,
+        k,
+        margin,
+        int(np.diff(documents.offsets).max()),
+        scores,
+    )
+    assert np.isnan(scores[count:]).all()
+    return scores[:count]
+
+
+@pytest.mark.parametrize("nbits", [2, 4, 8])
+@pytest.mark.parametrize("name", usable_sets())
+def test_scores_on_the_codes_are_the_integers_of_numpy(name: str, nbits: int) -> None:
+    for tokens, dim in ((1, 128), (22, 128), (22, 48), (33, 100), (64, 16), (100, 30)):
+        codec, query = make_codec(dim, nbits), make_query(tokens, dim)
+        documents, reference = Documents(codec), Reference(codec, query)
+        prepared = prepare(codec, query, name)
+        np.testing.assert_array_equal(rows_of(prepared.starts, tokens), reference.starts)
+        np.testing.assert_array_equal(rows_of(prepared.coarse, tokens), reference.coarse)
+        expected = [
+            reference.score(codec, reference.maxima(codec, documents, number))
+            if documents.offsets[number] < documents.offsets[number + 1]
+            else -np.inf
+            for number in range(len(documents))
+        ]
+        np.testing.assert_array_equal(score(prepared, documents), np.array(expected, np.float32))
+
+
+@pytest.mark.parametrize("nbits", [2, 4, 8])
+def test_scores_on_the_codes_are_those_of_the_decoded_tokens(nbits: int) -> None:
+    codec, query = make_codec(96, nbits), make_query(20, 96)
+    documents = Documents(codec, code_type=np.uint32)
+    scores = score(prepare(codec, query, usable_sets()[0]), documents)
+    for number in range(len(documents)):
+        part = documents.tokens(number)
+        scales = documents.scales[part] if codec.scaled else None
+        decoded = codec.decode(documents.codes[part], documents.residuals[part], scales)
+        products = query @ decoded.T
+        expected = products.max(1).sum() if products.size else -np.inf
+        assert scores[number] == pytest.approx(expected, abs=0.002 * len(query))
+
+
+def test_only_tokens_with_a_centroid_near_enough_are_scored() -> None:
+    codec, query = make_codec(64, 4), make_query(5, 64)
+    documents, reference = Documents(codec), Reference(codec, query)
+    prepared = prepare(codec, query, usable_sets()[0])
+    positions = np.arange(len(documents))
+    nearest, sums = np.empty((len(documents), 16), np.uint8), np.empty(len(documents), np.int64)
+    approximate(documents.table, positions, CENTROIDS, prepared.coarse, 40, nearest, sums)
+    slack = np.zeros(16, np.uint8)
+    slack[:5] = np.random.default_rng(0).integers(0, 40, 5)
+    scores = score(prepared, documents, nearest, slack)
+    left_out = 0
+    for number in range(len(documents)):
+        codes = documents.codes[documents.tokens(number)]
+        if not len(codes):
+            assert sums[number] == -1 and scores[number] == -np.inf
+            continue
+        coarse = reference.coarse[codes]
+        np.testing.assert_array_equal(nearest[number, :5], coarse.max(0))
+        assert sums[number] == coarse.max(0).sum()
+        kept = (coarse >= coarse.max(0) - slack[:5]).any(1)
+        left_out += np.count_nonzero(~kept)
+        assert scores[number] == reference.score(codec, reference.maxima(codec, documents, number, kept))
+    assert left_out > 20
+    everything = score(prepared, documents, nearest, np.full(16, 255, np.uint8))
+    np.testing.assert_array_equal(everything, score(prepared, documents))
+
+
+def test_scoring_ends_when_no_further_document_is_expected_among_the_best() -> None:
+    codec, query = make_codec(32, 4), make_query(16, 32)
+    documents = Documents(codec, 200)
+    prepared = prepare(codec, query, usable_sets()[0])
+    scores = score(prepared, documents)
+    order = np.argsort(-scores, kind="stable")
+    order = order[np.isfinite(scores[order])]
+    expected = np.rint(scores[order] * 1000).astype(np.int64)  # as good as a prediction can be
+    ended = score(prepared, documents, expected=expected, k=20, margin=3.0, order=order)
+    assert 20 <= len(ended) < 40
+    np.testing.assert_array_equal(ended, scores[order[: len(ended)]])
+    blind = np.sort(np.random.default_rng(0).integers(0, 1000, len(order)))[::-1]  # says nothing
+    assert len(score(prepared, documents, expected=blind.copy(), k=20, margin=8.0, order=order)) > len(ended)
+    all_of_them = score(prepared, documents, expected=expected, k=20, margin=np.inf, order=order)
+    assert len(all_of_them) == len(order)
+
+
+def test_tokens_that_are_zero_count_for_nothing() -> None:
+    codec, query = make_codec(48, 4), make_query(20, 48)
+    documents, padded = Documents(codec), np.zeros((90, 48), np.float32)
+    padded[::2][:20] = query
+    plain = prepare(codec, query, usable_sets()[0])
+    other = prepare(codec, padded, usable_sets()[0])
+    np.testing.assert_allclose(score(other, documents), score(plain, documents), rtol=1e-6)
+    slack, nearest = np.full(len(other.units), 3, np.uint8), np.zeros((len(documents), 96), np.uint8)
+    sums = np.empty(len(documents), np.int64)
+    approximate(documents.table, np.arange(len(documents)), CENTROIDS, other.coarse, 40, nearest, sums)
+    assert not nearest[:, 1::2].any()
+    assert np.isfinite(score(other, documents, nearest, slack)).sum() == np.count_nonzero(np.diff(documents.offsets))
+
+
+@pytest.mark.parametrize("tokens", [1, 20, 40, 64, 150])
+def test_probes_are_the_nearest_centroids_best_first(tokens: int) -> None:
+    codec = make_codec(32, 4)
+    query = make_query(tokens, 32)
+    query[tokens // 2 + 1 :: 7] = 0
+    prepared = prepare(codec, query, usable_sets()[0])
+    numbers = np.arange(CENTROIDS, dtype=np.uint32)
+    coarse = rows_of(prepared.coarse, tokens).astype(int)
+    for nprobe in (1, 5, CENTROIDS, 100):
+        starts, centroids, gains = choose_probes(prepared.coarse, CENTROIDS, numbers, prepared.units, nprobe)
+        for token in range(tokens):
+            chosen = slice(*starts[token : token + 2])
+            column = coarse[:, token]
+            least = np.sort(column)[::-1][min(nprobe, CENTROIDS) - 1] if nprobe <= CENTROIDS else 0
+            expected = np.flatnonzero(column >= least) if query[token].any() else []
+            assert sorted(centroids[chosen]) == list(expected)
+            assert list(gains[chosen]) == sorted(column[expected] - least, reverse=True)
+
+
+def make_lists(random: np.random.Generator, documents: int, centroids: int) -> tuple[np.ndarray, np.ndarray]:
+    held = random.random((centroids, documents)) < 0.2
+    return np.concatenate([[0], np.cumsum(held.sum(1))]).astype(np.int64), np.nonzero(held)[1].astype(np.uint32)
+
+
+@pytest.mark.parametrize("lanes", [3, 40, TAGS + 20])
+def test_sums_are_each_lanes_best_gain(lanes: int) -> None:
+    random, documents = np.random.default_rng(lanes), 50
+    known = CENTROIDS - 5  # the others were appended after the segment was written
+    offsets, rows = make_lists(random, documents, known)
+    table = np.zeros((1, columns.COLUMNS), np.int64)
+    table[0, [columns.POSTING_OFFSETS, columns.POSTING_ROWS]] = offsets.ctypes.data, rows.ctypes.data
+    table[0, [columns.CENTROIDS, columns.FIRST]] = known, 7
+    starts = np.arange(lanes + 1) * 4
+    centroids = np.concatenate([random.permutation(CENTROIDS)[:4] for _ in range(lanes)]).astype(np.uint32)
+    gains = np.sort(random.integers(0, 256, (lanes, 4)))[:, ::-1].astype(np.uint32)
+    sums = np.zeros(documents + 9, np.uint32)
+    accumulate(table, 0, starts, centroids, gains.ravel().copy(), sums)
+    expected, touched = np.zeros(documents, np.int64), np.zeros(documents, bool)
+    shift = 0 if lanes < TAGS else 1
+    for lane in range(lanes):
+        best = np.full(documents, -1)
+        for centroid, gain in zip(centroids[starts[lane] : starts[lane + 1]], gains[lane], strict=True):
+            if centroid < known:
+                found = rows[offsets[centroid] : offsets[centroid + 1]]
+                best[found] = np.maximum(best[found], gain >> shift)
+        touched |= best >= 0
+        expected += np.maximum(best, 0)
+    np.testing.assert_array_equal(sums[7:-2] & SUM_MASK, expected)
+    np.testing.assert_array_equal(sums[7:-2] > 0, touched)
+    assert not sums[:7].any() and not sums[-2:].any()
+
+
+def test_best_documents_are_the_largest_sums_equal_ones_by_position() -> None:
+    random = np.random.default_rng(0)
+    for _ in range(200):
+        count, wanted = random.integers(1, 60), int(random.integers(1, 60))
+        values = random.integers(0, 6, count).astype(np.uint32)
+        sums = np.where(random.random(count) < 0.7, values | (np.uint32(5) << np.uint32(20)), 0).astype(np.uint32)
+        touched = np.flatnonzero(sums)
+        order = np.lexsort((touched, -(sums[touched] & SUM_MASK).astype(int)))[:wanted]
+        np.testing.assert_array_equal(best_documents(sums, wanted), np.sort(touched[order]))
+
+
+def test_arm_code_has_the_dot_product_instruction() -> None:
+    binding.initialize_all_targets()
+    binding.initialize_all_asmprinters()
+    try:
+        target = binding.Target.from_triple("aarch64-unknown-linux-gnu")
+    except RuntimeError:
+        pytest.skip("this llvmlite has no code generator for ARM")
+    module = ir.Module()
+    vectors = INTS.as_pointer()
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [vectors] * 3), "step")
+    builder = ir.IRBuilder(function.append_basic_block())
+    totals, levels, query = (builder.load(argument) for argument in function.args)
+    builder.store(SETS["neon"].step(Code(None, builder), totals, levels, query, True), function.args[0])
+    builder.ret_void()
+    machine = target.create_target_machine(cpu="neoverse-n1", features="+dotprod")
+    assembly = machine.emit_assembly(binding.parse_assembly(str(module)))
+    assert assembly.count("sdot") == 8
