@@ -258,6 +258,15 @@ def _print_index(info: dict[str, Any], as_json: bool) -> None:
         return
     encoder = info["encoder"] or {"name": "unknown", "fingerprint": "unknown"}
     sys.stdout.write(
-        f"{info['path']}: {info['documents']:,} documents, {info['dim']} dimensions, {info['metric']}, "
-        f"{info['bytes'] / 1e6:,.1f} MB\nencoder: {encoder['name']} ({encoder['fingerprint'][:12]})\n"
+        f"{info['path']}: {info['documents']:,} documents, {info['kind']}, {info['dim']} dimensions, {info['metric']}, "
+        f"{info['bytes'] / 1e6:,.1f} MB in {info['segments']} segments, {info['deleted']:,} deleted\n"
+        f"structure: {_in_words(info['structure'])}\n"
+        f"encoder: {encoder['name']} ({encoder['fingerprint'][:12]})\n"
     )
+
+
+def _in_words(structure: dict[str, Any]) -> str:
+    """Return what an engine says of its structure in one line; what is none, zero or a list of segments is left out."""
+    shown = {name: value for name, value in structure.items() if value not in (None, 0) and name != "segments"}
+    kinds = {str(part["structure"]["factory"]) for part in structure.get("segments", []) if part["structure"]}
+    return ", ".join([*(f"{name} {value}" for name, value in shown.items()), *sorted(kinds)])

@@ -62,6 +62,9 @@ class Layer:
 class BertNetwork:
     """The encoder stack of a BERT checkpoint; calling it maps a stream to hidden states.
 
+    Attributes:
+        follows_attended: It runs streams of which not every token is attended to.
+
     Args:
         config: The checkpoint's `config.json`.
         weights: Its tensors, with or without the `bert.` prefix; each is read once in full to see that it is finite.
@@ -72,6 +75,8 @@ class BertNetwork:
         InputError: A size in the config makes no sense, or a tensor is missing, of another shape or type than the
             config says, or not finite.
     """
+
+    follows_attended = True
 
     def __init__(
         self,
@@ -126,7 +131,7 @@ class BertNetwork:
     def __call__(self, stream: Stream) -> torch.Tensor:
         """Return the last hidden states, (tokens, width) in the network's dtype."""
         x = self.norm((self.words[stream.ids].float() + self.places[stream.positions]).to(self.dtype))
-        mask = None if bool(stream.valid.all()) else stream.valid[:, None, None, :]
+        mask = None if bool(stream.visible.all()) else stream.visible[:, None, None, :]
         for layer in self.layers:
             x = layer.attention_norm(x + layer.attention_out(self._attend(layer.qkv(x), stream, mask)))
             x = layer.output_norm(x + layer.down(F.gelu(layer.up(x), approximate=self.approximate)))

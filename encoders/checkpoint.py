@@ -6,7 +6,7 @@ One frozen object answers every question that the loaders ask, so that foreign c
 import json
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,23 @@ from ..errors import InputError
 from ..files import file_checksum, read_json
 from .bundled import BUNDLED, bundled_folder
 
-HUB_FILES = ["*.json", "*.txt", "*.safetensors", "*.model", "*.jinja", "*.py"]
+HUB_FILES = ["*.json", "*.txt", "*.safetensors", "*.model", "*.jinja", "*.py", "artifact.metadata"]
 READING = "sentence_bert_config.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
 SETTINGS = "config_sentence_transformers.json"
+STANFORD_SETTINGS = "artifact.metadata"
 OWN_MODULES = "sentence_transformers."
+PYLATE_KEYS = (
+    *("query_prefix", "document_prefix", "query_length", "document_length", "skiplist_words"),
+    *("do_query_expansion", "attend_to_expansion_tokens"),
+)
+"""What PyLate adds to sentence-transformers' own settings."""
+STANFORD_KEYS = (
+    *("query_token_id", "doc_token_id", "query_maxlen", "doc_maxlen", "attend_to_mask_tokens", "mask_punctuation"),
+    "similarity",
+)
+"""What says how a ColBERT of Stanford encodes, among much else that says how it was trained."""
+STANFORD_ARCHITECTURE = "HF_ColBERT"
 VOLATILE = {"_name_or_path", "name_or_path", "transformers_version", "torch_dtype", "dtype", "architectures", "backend"}
 VOLATILE |= {"is_local", "local_files_only"}
 """Keys of config files that change with the place or the library that wrote them."""
@@ -40,6 +52,8 @@ class Checkpoint:
         prompts: Prompt name to text put before each input.
         similarity: "cosine" or "dot".
         truncate_dim: Length that embeddings are cut to, or None.
+        late: Settings of a multi-vector model that stand outside of its modules: `PYLATE_KEYS` of
+            `config_sentence_transformers.json`, or `STANFORD_KEYS` of `artifact.metadata`; empty for others.
     """
 
     name: str
@@ -50,6 +64,12 @@ class Checkpoint:
     prompts: Mapping[str, str]
     similarity: str
     truncate_dim: int | None
+    late: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_stanford(self) -> bool:
+        """Whether it is a ColBERT as Stanford's code saves it: the projection lies among the network's weights."""
+        return not self.modules and STANFORD_ARCHITECTURE in str(self.config.get("architectures"))
 
     @property
     def reading(self) -> Mapping[str, Any]:
@@ -115,7 +135,7 @@ class Checkpoint:
             "prompts": {name: text for name, text in self.prompts.items() if text},
             "similarity": self.similarity,
             "truncate_dim": self.truncate_dim,
-        }
+        } | ({"late": self.late} if self.late else {})
         digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
         return digest.hexdigest()
 
@@ -135,7 +155,10 @@ def open_checkpoint(name_or_path: str | Path) -> Checkpoint:
     modules = _modules(folder)
     network = modules[0][1] if modules else folder
     if not is_model_folder(folder):
-        raise InputError(f"{folder}: not a model folder; expected modules.json (sentence-transformers) or config.json")
+        raise InputError(
+            f"{folder}: not a model folder; expected modules.json (sentence-transformers, PyLate) or config.json "
+            "(a network alone, Stanford ColBERT)"
+        )
     pickled = next((file for file in folder.rglob("pytorch_model*.bin") if _only_pickled(file.parent)), None)
     if pickled is not None:
         raise InputError(f"{pickled}: pickled weights are not loaded; save the model with save_pretrained first")
@@ -154,7 +177,9 @@ def open_checkpoint(name_or_path: str | Path) -> Checkpoint:
     )
     for task in ("query", "document"):
         checkpoint.length_of(task)
-    return checkpoint
+    metadata = read_optional(folder / STANFORD_SETTINGS) if checkpoint.is_stanford else {}
+    late = {name: own[name] for name in PYLATE_KEYS if name in own}
+    return replace(checkpoint, late=late | {name: metadata[name] for name in STANFORD_KEYS if name in metadata})
 
 
 def _prompts(settings: Mapping[str, Any], file: Path) -> dict[str, str]:
@@ -176,8 +201,8 @@ def _only_pickled(folder: Path) -> bool:
 
 
 def _similarity(name: str, model: str) -> str:
-    # MaxSim sums dot products; what else keeps such a checkpoint from being a dense one is for the loader to say
-    known = {"cosine": "cosine", "dot": "dot", "dot_product": "dot", "maxsim": "dot"}
+    # MaxSim sums dot products; its mean over a query's tokens ranks alike
+    known = {"cosine": "cosine", "dot": "dot", "dot_product": "dot", "maxsim": "dot", "meanmaxsim": "dot"}
     if name.lower() not in known:
         raise InputError(f"{model}: compares embeddings by {name}; an index here does so by cosine or dot product")
     return known[name.lower()]

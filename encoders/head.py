@@ -1,24 +1,14 @@
 """What follows the network in a dense checkpoint: pooling, projections and normalisation, in its own order."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
 from .checkpoint import Checkpoint, read_optional
-from .fields import FieldReader
 from .pooling import pool, pooling_mode
+from .projection import DENSE_SHAPE, Step, has_activation, normalize, read_projection
 from .transfers import sent
-from .weights import check_tensor, read_weights
 
-Step = Callable[[torch.Tensor], torch.Tensor]
-"""Maps (texts, in) float32 to (texts, out) float32."""
-ACTIVATIONS: dict[str, Step] = {
-    "torch.nn.modules.linear.Identity": lambda x: x,
-    "torch.nn.modules.activation.Tanh": torch.tanh,
-}
-DENSE_SHAPE = ("in_features", "out_features", "bias", "activation_function")
 PLAIN: dict[str, tuple[object, ...]] = {
     "module_input_name": ("sentence_embedding",),
     "module_output_name": ("sentence_embedding", None),
@@ -68,14 +58,12 @@ def read_head(checkpoint: Checkpoint, device: torch.device) -> Head | None:
     dim = size if isinstance(size, int) else None
     for name, folder in checkpoint.modules[2:]:
         config = read_optional(folder / "config.json")
-        activation = ACTIVATIONS.get(str(config.get("activation_function")))
         if not all(key in DENSE_SHAPE or value in PLAIN.get(key, ()) for key, value in config.items()):
             return None
         if name == "Normalize":
-            steps.append(_normalize)
-        elif name == "Dense" and activation:
-            read = FieldReader(config, folder / "config.json")
-            step, dim = _dense_step(folder, read, activation, device, dim)
+            steps.append(normalize)
+        elif name == "Dense" and has_activation(config):
+            step, dim = read_projection(folder, config, device, dim)
             steps.append(step)
         else:
             return None
@@ -83,20 +71,3 @@ def read_head(checkpoint: Checkpoint, device: torch.device) -> Head | None:
         steps.append(lambda x: x[:, : checkpoint.truncate_dim])
         dim = min(dim or checkpoint.truncate_dim, checkpoint.truncate_dim)
     return Head(mode, tuple(steps), dim) if mode else None
-
-
-def _normalize(x: torch.Tensor) -> torch.Tensor:
-    return torch.nn.functional.normalize(x, dim=-1)
-
-
-def _dense_step(
-    folder: Path, read: FieldReader, activation: Step, device: torch.device, width: int | None
-) -> tuple[Step, int]:
-    """Return a projection and the length of what comes out; `width` goes in, None where it is not known."""
-    size, out = read.whole("in_features", 0), read.whole("out_features", 0)
-    if width not in (None, size):
-        raise read.error("in_features", size, f"{width}, the length of the embeddings before it")
-    weights = read_weights(folder)
-    weight = check_tensor(weights, "linear.weight", (out, size)).to(device).float()
-    bias = check_tensor(weights, "linear.bias", (out,)).to(device).float() if read.flag("bias") else None
-    return lambda x: activation(torch.nn.functional.linear(x, weight, bias)), out

@@ -1,17 +1,67 @@
-"""From a name to an encoder: a table of what a checkpoint may hold, walked in order."""
+"""From a name to an encoder: the format of the checkpoint, and the loaders that may run it, each walked in order."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeVar, overload
 
 from ..errors import InputError
 from .checkpoint import Checkpoint, open_checkpoint
+from .colbert import ColbertEncoder
+from .colbert.formats import limited
+from .colbert.settings import ColbertSettings
 from .dense import DenseEncoder
+from .formats import find_format
 
 if TYPE_CHECKING:
     import torch
 
-MULTI_VECTOR_KINDS = ("MultiVectorEncoder", "ColBERT")
+E = TypeVar("E")
+KINDS = {"dense": "a dense (single-vector)", "late": "a multi-vector (ColBERT)"}
+"""Kinds of encoders, as messages name their checkpoints."""
+
+
+@overload
+def load_encoder(
+    name_or_path: str | Path,
+    device: str | None = None,
+    precision: str | None = None,
+    trust_remote_code: bool = False,
+    attention: str | None = None,
+    preferred: str | None = None,
+    *,
+    kind: Literal["dense"],
+) -> DenseEncoder: ...
+
+
+@overload
+def load_encoder(
+    name_or_path: str | Path,
+    device: str | None = None,
+    precision: str | None = None,
+    trust_remote_code: bool = False,
+    attention: str | None = None,
+    preferred: str | None = None,
+    *,
+    kind: Literal["late"],
+    pool_factor: float | None = None,
+    document_length: int | None = None,
+) -> ColbertEncoder: ...
+
+
+@overload
+def load_encoder(
+    name_or_path: str | Path,
+    device: str | None = None,
+    precision: str | None = None,
+    trust_remote_code: bool = False,
+    attention: str | None = None,
+    preferred: str | None = None,
+    *,
+    kind: None = None,
+    pool_factor: float | None = None,
+    document_length: int | None = None,
+) -> DenseEncoder | ColbertEncoder: ...
 
 
 def load_encoder(
@@ -21,12 +71,16 @@ def load_encoder(
     trust_remote_code: bool = False,
     attention: str | None = None,
     preferred: str | None = None,
-) -> DenseEncoder:
-    """Load a dense embedder; prompts, maximum length, pooling and normalisation come from the checkpoint.
+    *,
+    kind: Literal["dense", "late"] | None = None,
+    pool_factor: float | None = None,
+    document_length: int | None = None,
+) -> DenseEncoder | ColbertEncoder:
+    """Load an encoder; prompts, markers, lengths and what follows the network come from the checkpoint.
 
     Args:
-        name_or_path: A folder or a hub name: any dense sentence-transformers checkpoint, or a bare network such as
-            a ModernBERT, which gets mean pooling.
+        name_or_path: A folder or a hub name: a dense or multi-vector checkpoint of sentence-transformers, a ColBERT of
+            PyLate or Stanford, or a bare network such as a ModernBERT, which gets mean pooling.
         device: "cpu", "cuda", "cuda:1", "mps"; None takes the best there is.
         precision: "fp32", "bf16", "fp16" or, for ModernBERT on a CPU, "int8"; None takes the fastest that keeps
             retrieval quality.
@@ -34,20 +88,43 @@ def load_encoder(
         attention: Name of an attention back-end, see `modernir doctor`, for a ModernBERT that runs on this package's
             network; None takes the best there is.
         preferred: Precision to take where none is asked for, if the model and the device have it.
+        kind: Refuse a checkpoint that is not "dense" (single-vector) or not "late" (multi-vector).
+        pool_factor: Merge like tokens of each document until one vector stands for so many, at least 1, in place of
+            what a multi-vector checkpoint says; None leaves it at that.
+        document_length: Tokens to read of a document, in place of what a multi-vector checkpoint says.
 
     Raises:
-        InputError: There is no such model, it is no dense embedder, it is a ModernBERT with settings or weights that
-            this package does not run, or the device or precision is not to be had.
+        InputError: There is no such model, it is no encoder or not of the kind asked for, it is a ModernBERT with
+            settings or weights that this package does not run, the device or precision is not to be had, or a setting
+            of multi-vector models is given for another or makes no sense.
     """
     checkpoint = open_checkpoint(name_or_path)
-    _refuse_multi_vector(checkpoint)
+    form = find_format(checkpoint)
+    found = "dense" if form.settings is None else "late"
+    if kind not in (None, found):
+        raise InputError(f"{checkpoint.name}: {KINDS[found]} checkpoint, where {KINDS[kind]} one was expected")
+    if found == "dense" and (pool_factor, document_length) != (None, None):
+        raise InputError(f"{checkpoint.name}: a dense model; pool_factor and document_length are for multi-vector ones")
 
     from .precision import resolve_device
 
     place = resolve_device(device)
     if precision is None and preferred is not None and _has(checkpoint, place, preferred, attention):
         precision = preferred
-    return _first_that_loads(checkpoint, place, precision, trust_remote_code, attention)
+    how = _How(place, precision, trust_remote_code, attention)
+    if form.settings is None:
+        return _dense(checkpoint, how)
+    return _late(checkpoint, form.settings, how, pool_factor, document_length)
+
+
+@dataclass(frozen=True)
+class _How:
+    """How to load a checkpoint, as it was asked for."""
+
+    device: "torch.device"
+    precision: str | None
+    trust_remote_code: bool
+    attention: str | None
 
 
 def _has(checkpoint: Checkpoint, device: "torch.device", precision: str, attention: str | None) -> bool:
@@ -60,33 +137,61 @@ def _has(checkpoint: Checkpoint, device: "torch.device", precision: str, attenti
     return precision in own and multiplies(precision, device)
 
 
-def _first_that_loads(
-    checkpoint: Checkpoint,
-    device: "torch.device",
-    precision: str | None,
-    trust_remote_code: bool,
-    attention: str | None,
-) -> DenseEncoder:
+def _dense(checkpoint: Checkpoint, how: _How) -> DenseEncoder:
     from .packed import load_packed
-    from .precision import resolve_precision
 
     def through_sentence_transformers() -> DenseEncoder:
-        if precision == "int8" or attention is not None:
-            asked = "int8" if precision == "int8" else f"the attention back-end {attention!r}"
-            raise InputError(f"{checkpoint.name}: not a ModernBERT that this package runs itself; leave {asked} out")
-
+        precision = _foreign_precision(checkpoint, how)
         from .sentence_transformer import SentenceTransformerEncoder
 
-        return SentenceTransformerEncoder(checkpoint, device, resolve_precision(precision, device), trust_remote_code)
+        return SentenceTransformerEncoder(checkpoint, how.device, precision, how.trust_remote_code)
 
-    loaders: tuple[Callable[[], DenseEncoder | None], ...] = (
-        lambda: load_packed(checkpoint, device, precision, attention),
-        through_sentence_transformers,
+    return _first_that_loads(
+        (
+            lambda: load_packed(checkpoint, how.device, how.precision, how.attention),
+            through_sentence_transformers,
+        )
     )
+
+
+def _late(
+    checkpoint: Checkpoint,
+    read: Callable[[Checkpoint], ColbertSettings],
+    how: _How,
+    pool_factor: float | None,
+    document_length: int | None,
+) -> ColbertEncoder:
+    from .colbert.packed import load_packed_colbert
+
+    if pool_factor is not None and not pool_factor >= 1:
+        raise InputError(f"pool_factor is {pool_factor!r}; expected a number of at least 1")
+    if document_length is not None and document_length < 1:
+        raise InputError(f"document_length is {document_length!r}; expected a whole number of at least 1")
+    settings = limited(read(checkpoint), checkpoint, document_length)
+
+    def through_sentence_transformers() -> ColbertEncoder:
+        precision = _foreign_precision(checkpoint, how)
+        from .colbert.sentence_transformer import MultiVectorModelEncoder
+
+        remote = how.trust_remote_code
+        return MultiVectorModelEncoder(checkpoint, settings, how.device, precision, remote, pool_factor)
+
+    return _first_that_loads(
+        (
+            lambda: load_packed_colbert(checkpoint, settings, how.device, how.precision, how.attention, pool_factor),
+            through_sentence_transformers,
+        )
+    )
+
+
+def _foreign_precision(checkpoint: Checkpoint, how: _How) -> str:
+    from .precision import resolve_precision
+
+    if how.precision == "int8" or how.attention is not None:
+        asked = "int8" if how.precision == "int8" else f"the attention back-end {how.attention!r}"
+        raise InputError(f"{checkpoint.name}: not a ModernBERT that this package runs itself; leave {asked} out")
+    return resolve_precision(how.precision, how.device)
+
+
+def _first_that_loads(loaders: Iterable[Callable[[], E | None]]) -> E:
     return next(encoder for load in loaders if (encoder := load()) is not None)
-
-
-def _refuse_multi_vector(checkpoint: Checkpoint) -> None:
-    pylate = any(name.startswith("pylate.") for name, _ in checkpoint.modules)
-    if pylate or checkpoint.kind in MULTI_VECTOR_KINDS:
-        raise InputError(f"{checkpoint.name}: a multi-vector (ColBERT) checkpoint, where a dense one was expected")

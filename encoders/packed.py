@@ -8,14 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from .batching import token_budget_batches
 from .checkpoint import Checkpoint
 from .dense import DenseEncoder
+from .feeding import batches_of_states
 from .head import Head, read_head
-from .networks import Kind, find_kind, hidden_states
+from .networks import Kind, find_kind
 from .precision import resolve_precision
 from .reading import TOKENIZER, TextReader, Tokens, check_vocabulary, open_tokenizer, reads_as_saved
-from .stream import Stream
 from .transfers import Fetched
 from .weights import CONFIG
 
@@ -50,16 +49,10 @@ class PackedEncoder(DenseEncoder):
 
     @torch.inference_mode()
     def _encode(self, read: Tokens) -> np.ndarray:
-        lengths = read.lengths
-        full = np.flatnonzero(lengths)
-        budget = self._kind.budget(self._network.device)
-        batches = [full[batch] for batch in token_budget_batches(lengths[full], budget, self._kind.padded)]
-        place = torch.device("cpu") if self._kind.sends else self._network.device
-        streams = [Stream.of_ids(torch.from_numpy(read.of(batch)), lengths[batch].tolist(), place) for batch in batches]
-        hidden = hidden_states(self._network, streams)
-        found = [Fetched(self._head(x, stream.sizes)) for stream, x in zip(streams, hidden, strict=True)]
-        vectors = np.zeros((len(lengths), self.dim), dtype=np.float32)
-        for batch, embedded in zip(batches, found, strict=True):
+        batches = batches_of_states(self._network, self._kind, read)
+        found = [(batch, Fetched(self._head(x, stream.sizes))) for batch, stream, x in batches]
+        vectors = np.zeros((len(read.lengths), self.dim), dtype=np.float32)
+        for batch, embedded in found:
             vectors[batch] = embedded.result().numpy()
         return vectors
 

@@ -4,7 +4,7 @@ Imports tokenizers and no transformers. Where transformers would read the texts 
 says, `reads_as_saved` says so.
 """
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,11 +34,13 @@ class Tokens:
         ids: (tokens,) int32.
         offsets: (texts + 1,) int64, where each text starts and the last one ends.
         cut: Texts that were longer than the maximum.
+        attended: (texts,) int64, how many of its first tokens each text attends to; None where to all.
     """
 
     ids: np.ndarray
     offsets: np.ndarray
     cut: int
+    attended: np.ndarray | None = None
 
     @property
     def lengths(self) -> np.ndarray:
@@ -58,29 +60,39 @@ class TextReader:
         tokenizer: As it was read.
         max_length: Where it cuts, special tokens included.
 
+    Args:
+        checkpoint: Whose tokenizer.
+        task: "query" or "document".
+        max_length: Where to cut; None takes the checkpoint's length for the task.
+
     Raises:
         InputError: The tokenizer's file cannot be read, or the length leaves no room for text.
     """
 
-    def __init__(self, checkpoint: Checkpoint, task: str) -> None:
+    def __init__(self, checkpoint: Checkpoint, task: str, max_length: int | None = None) -> None:
         self.tokenizer = open_tokenizer(checkpoint)
-        self.max_length = checkpoint.length_of(task)
+        self.max_length = checkpoint.length_of(task) if max_length is None else max_length
         special = self.tokenizer.num_special_tokens_to_add(is_pair=False)
         if self.max_length <= special:
             raise InputError(
                 f"{checkpoint.network_folder}: of a {task}, {self.max_length} tokens are read, which with {special} "
-                "special ones leaves none for text; set a larger max_seq_length in sentence_bert_config.json"
+                f"special ones leaves none for text; set a larger {task}_length or max_seq_length in the checkpoint"
             )
         self.tokenizer.no_padding()
         self.tokenizer.enable_truncation(self.max_length)
 
     def read(self, texts: Sequence[str]) -> Tokens:
         """Tokenise at least one text."""
+        ids, cut = self.read_each(texts)
+        offsets = np.concatenate([[0], np.cumsum([len(tokens) for tokens in ids])])
+        return Tokens(np.concatenate(ids), offsets, cut)
+
+    def read_each(self, texts: Sequence[str]) -> tuple[list[np.ndarray], int]:
+        """Return the token ids of each text, (tokens,) int32, and how many texts were cut."""
         encodings = self.tokenizer.encode_batch(texts)
         ids = [np.array(encoding.ids, dtype=np.int32) for encoding in encodings]
-        offsets = np.concatenate([[0], np.cumsum([len(tokens) for tokens in ids])])
         cut = sum(bool(encoding.overflowing) for encoding in encodings if len(encoding) >= self.max_length)
-        return Tokens(np.concatenate(ids), offsets, cut)
+        return ids, cut
 
 
 def open_tokenizer(checkpoint: Checkpoint) -> Tokenizer:
@@ -112,10 +124,16 @@ def check_vocabulary(checkpoint: Checkpoint, tokenizer: Tokenizer, rows: int) ->
         )
 
 
-def reads_as_saved(checkpoint: Checkpoint) -> bool:
-    """Say whether `TextReader` reads texts as sentence-transformers does for this checkpoint."""
+def reads_as_saved(checkpoint: Checkpoint, followed: Container[str] = ()) -> bool:
+    """Say whether `TextReader` reads texts as sentence-transformers does for this checkpoint.
+
+    Args:
+        checkpoint: Whose tokenizer.
+        followed: Settings of `NOT_READ_HERE` that the caller itself follows.
+    """
     file = checkpoint.network_folder / TOKENIZER
-    if not file.is_file() or any(checkpoint.reading.get(name) for name in NOT_READ_HERE):
+    unread = [name for name in NOT_READ_HERE if name not in followed]
+    if not file.is_file() or any(checkpoint.reading.get(name) for name in unread):
         return False
     config, saved = checkpoint.tokenizer_config, read_object(file)
     normalizer = saved.get("normalizer")

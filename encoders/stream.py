@@ -21,12 +21,15 @@ class Stream:
         offsets: (texts + 1,) int32, where each text starts and the last one ends; the `cu_seqlens` of
             variable-length attention kernels.
         lengths: Tokens of each text, known to the host without waiting for the device.
+        attended: How many of its first tokens each text attends to, at least one; None where to all. The tokens after
+            them see those and are seen by none, themselves included, as ColBERT's masks after a query.
     """
 
     ids: torch.Tensor
     positions: torch.Tensor
     offsets: torch.Tensor
     lengths: tuple[int, ...]
+    attended: tuple[int, ...] | None = None
 
     @classmethod
     def of(cls, texts: Sequence[Sequence[int]], device: torch.device) -> "Stream":
@@ -38,7 +41,9 @@ class Stream:
         return cls.of_ids(torch.tensor([token for ids in texts for token in ids]), [len(ids) for ids in texts], device)
 
     @classmethod
-    def of_ids(cls, ids: torch.Tensor, lengths: Sequence[int], device: torch.device) -> "Stream":
+    def of_ids(
+        cls, ids: torch.Tensor, lengths: Sequence[int], device: torch.device, attended: Sequence[int] | None = None
+    ) -> "Stream":
         """Cut (tokens,) int64 token ids into texts of these lengths.
 
         Raises:
@@ -51,7 +56,8 @@ class Stream:
             sizes = torch.tensor(lengths)
             offsets = torch.nn.functional.pad(sizes.cumsum(0), (1, 0))
             positions = torch.arange(len(ids)) - torch.repeat_interleave(offsets[:-1], sizes)
-            return cls(ids.to(device), positions.to(device), offsets.int().to(device), tuple(lengths))
+            seen = None if attended is None else tuple(attended)
+            return cls(ids.to(device), positions.to(device), offsets.int().to(device), tuple(lengths), seen)
 
     @classmethod
     def of_padded(cls, ids: torch.Tensor, mask: torch.Tensor) -> "Stream":
@@ -76,6 +82,14 @@ class Stream:
         """(texts, longest) bool, False on the padding that rows of equal length would need, on the right."""
         sizes = self.offsets.diff()
         return torch.arange(self.longest, device=sizes.device) < sizes[:, None]
+
+    @cached_property
+    def visible(self) -> torch.Tensor:
+        """(texts, longest) bool, True on the tokens that their text attends to."""
+        if self.attended is None:
+            return self.valid
+        seen = torch.tensor(self.attended, device=self.offsets.device)
+        return torch.arange(self.longest, device=seen.device) < seen[:, None]
 
     @cached_property
     def rows(self) -> torch.Tensor:

@@ -12,7 +12,7 @@ def send(stream: Stream, device: torch.device) -> Stream:
     parts = [stream.ids, stream.positions, stream.offsets.long()]
     numbers = torch.cat(parts)
     ids, positions, offsets = sent(numbers, device).split([len(part) for part in parts])
-    return Stream(ids, positions, offsets.int(), stream.lengths)
+    return Stream(ids, positions, offsets.int(), stream.lengths, stream.attended)
 
 
 def copy_over(x: torch.Tensor, place: torch.Tensor) -> None:

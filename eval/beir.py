@@ -17,11 +17,11 @@ from .measures import DEFAULT_MEASURES, Measure, parse_measures
 from .results import discard, finished, save, set_folder
 
 if TYPE_CHECKING:
-    from ..encoders.dense import DenseEncoder
+    from ..retrieval.encoder import Encoder
 
 
 def evaluate_beir(
-    encoder: "DenseEncoder",
+    encoder: "Encoder",
     datasets: Sequence[str | Path],
     *,
     output: Path,
@@ -79,7 +79,7 @@ def evaluate_beir(
 
 
 def _evaluate_one(
-    encoder: "DenseEncoder", benchmark: Benchmark, index: Path, measures: Sequence[Measure], depth: int, force: bool
+    encoder: "Encoder", benchmark: Benchmark, index: Path, measures: Sequence[Measure], depth: int, force: bool
 ) -> Report:
     from ..retrieval.build import build_index
 

@@ -145,7 +145,7 @@ class Catalog:
         """Return the segments in the order of their keys."""
         files = self._files_by_segment()
         rows = self._reader.execute("SELECT number, first_key, last_key, rows FROM segments ORDER BY first_key")
-        return [SegmentRow(*row, tuple(files[row[0]])) for row in rows]
+        return [SegmentRow(number, first, last, count, tuple(files[number])) for number, first, last, count in rows]
 
     def shared_file(self) -> FileRow | None:
         """Return the file that all segments share, such as a codec, or None."""
@@ -279,9 +279,12 @@ class Catalog:
     def bury(self, ids: Sequence[str]) -> set[str]:
         """Delete documents, leave their keys as tombstones, and return the ids of those that there were."""
         known = dict(self._in_parts(self.writer, "SELECT id, key FROM documents WHERE id IN ({})", ids))
-        keys = [(key,) for key in known.values()]
-        self.writer.executemany("DELETE FROM documents WHERE key = ?", keys)
-        self.writer.executemany("INSERT INTO tombstones VALUES (?)", keys)
+        keys = json.dumps(sorted(known.values()))
+        for change in (
+            "INSERT INTO tombstones SELECT value FROM json_each(?)",
+            "DELETE FROM documents WHERE key IN (SELECT value FROM json_each(?))",
+        ):
+            self.writer.execute(change, (keys,))
         return set(known)
 
     def put_segment(self, segment: SegmentRow) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from ..errors import InputError
+from ..errors import InputError, ModernirError
 from ..sizes import parse_bytes
 from .catalog import CATALOG_FILE, Catalog
 from .documents import Document
@@ -84,14 +84,26 @@ class Index(IndexReader):
         return cls(Path(path), writable=True, memory=memory)
 
     @classmethod
-    def open(cls, path: str | Path, writable: bool = False, memory: int | str | None = None) -> "Index":
+    def open(
+        cls, path: str | Path, writable: bool = False, memory: int | str | None = None, verify: bool = False
+    ) -> "Index":
         """Open an index; its segments are mapped, not loaded.
+
+        Args:
+            path: Its folder.
+            writable: Whether it will be changed.
+            memory: Bytes that building may take, such as "4GB"; 1 GiB by default.
+            verify: Read all files first and compare their checksums.
 
         Raises:
             InputError: There is no index, it is of a newer format, or `writable` and another process writes to it.
-            ModernirError: A segment file is missing or cut.
+            ModernirError: A segment file is missing or cut, or `verify` found a fault.
         """
-        return cls(Path(path), writable, memory)
+        index = cls(Path(path), writable, memory)
+        if verify and (faults := index.verify()):
+            index.close()
+            raise ModernirError("; ".join(faults))
+        return index
 
     def close(self) -> None:
         """Let go of the files; an index may also be used in a `with` block."""

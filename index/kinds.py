@@ -25,6 +25,7 @@ def checked_kind(kind: str, dim: int, metric: str, settings: Mapping[str, Any]) 
     if dim < 1:
         raise InputError(f"expected a positive dim, found {dim}")
     checked: dict[str, Any] = _module(kind, "settings").checked_settings(settings)
+    make_engine(kind, Path(), dim, metric, checked, 0, None)  # what only shows with the dim, such as a factory string
     return checked
 
 

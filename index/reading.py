@@ -126,11 +126,8 @@ class IndexReader:
             InputError: The filter is wrong.
         """
         view, masks = self._filter(filter)
-        return [
-            segment.rows.id(row)
-            for segment, mask in zip(view.segments, masks, strict=True)
-            for row in mask.rows.tolist()
-        ]
+        pairs = zip(view.segments, masks, strict=True)
+        return [identifier for segment, mask in pairs for identifier in segment.rows.ids(mask.rows)]
 
     def documents(self, ids: Sequence[str]) -> dict[str, Document]:
         """Return id to document for those of `ids` that the index holds."""

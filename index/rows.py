@@ -26,17 +26,15 @@ class Rows:
         self.keys = arrays["keys"]
         self._offsets = arrays["id_offsets"]
         self._text = arrays["id_bytes"]
+        self._view = memoryview(self._text)  # slices of it are cheaper than the array's
 
     def __len__(self) -> int:
         return len(self.keys)
 
-    def id(self, row: int) -> str:
-        """Return a row's document id."""
-        return bytes(self._text[self._offsets[row] : self._offsets[row + 1]]).decode()
-
-    def ids(self) -> list[str]:
-        """Return all ids."""
-        return [self.id(row) for row in range(len(self))]
+    def ids(self, rows: np.ndarray) -> list[str]:
+        """Return the document ids of rows, (n,) int64."""
+        text, starts, ends = self._view, self._offsets[rows].tolist(), self._offsets[rows + 1].tolist()
+        return [str(text[start:end], "utf-8") for start, end in zip(starts, ends, strict=True)]
 
     def alive(self, dead: np.ndarray) -> Mask | None:
         """Return the mask that leaves out the rows of dead keys, or None where there are none.

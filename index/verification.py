@@ -46,7 +46,7 @@ def _disagreements(folder: Path, catalog: Catalog) -> Iterator[str]:
         mask = rows.alive(dead)
         kept = np.arange(len(rows)) if mask is None else mask.rows
         live += len(kept)
-        keys = catalog.keys(names := [rows.id(row) for row in kept.tolist()])
+        keys = catalog.keys(names := rows.ids(kept))
         unknown += [name for name, key in zip(names, rows.keys[kept].tolist(), strict=True) if keys.get(name) != key]
     documents = catalog.count()
     if live != documents:

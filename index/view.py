@@ -85,13 +85,13 @@ class View:
     def ids(self, positions: np.ndarray) -> list[str]:
         """Return the document ids of rows, by positions (n,) int64."""
         if len(self.segments) == 1:
-            rows = self.segments[0].rows
-            return [rows.id(row) for row in positions.tolist()]
+            return self.segments[0].rows.ids(positions)
+        names = np.empty(len(positions), object)
         numbers = np.searchsorted(self._starts, positions, side="right") - 1
-        within = positions - self._starts[numbers]
-        return [
-            self.segments[number].rows.id(row) for number, row in zip(numbers.tolist(), within.tolist(), strict=True)
-        ]
+        for number in np.unique(numbers).tolist():
+            here = numbers == number
+            names[here] = self.segments[number].rows.ids(positions[here] - self._starts[number])
+        return list(names)
 
     def positions(self, keys: np.ndarray) -> np.ndarray:
         """Return the positions of documents by their keys, (n,) int64 both; −1 for a key that no segment holds."""
@@ -116,7 +116,7 @@ class View:
         """Yield ids and decoded vectors of the live documents, in the order of their keys."""
         for segment, mask in self.segments_and_masks:
             for start, stop in _runs(len(segment.rows), mask):
-                ids = [segment.rows.id(row) for row in range(start, stop)]
+                ids = segment.rows.ids(np.arange(start, stop))
                 yield ids, self.engine.vectors(segment.vectors, start, stop)
 
 

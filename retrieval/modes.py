@@ -9,11 +9,13 @@ import numpy as np
 from ..errors import InputError
 from ..index.index import Index
 from .encoder import Encoder
-from .fusion import reciprocal_rank_fusion
+from .fusion import weighted_sum
 
 MODES = ("dense", "late", "lexical", "hybrid")
 HYBRID_DEPTH = 100
 """Documents of each list that are fused; more where more are asked for."""
+HYBRID_WEIGHTS = (0.5, 0.5)
+"""Of vectors and words; on SciFact, NFCorpus and code .011 nDCG@10 above reciprocal rank fusion (benchmarks)."""
 
 Hits = list[list[tuple[str, float]]]
 """(id, score) of each query's documents, best first."""
@@ -25,8 +27,8 @@ class Search:
 
     Attributes:
         k: Documents a query.
-        mode: "dense" or "late", as the index holds them; "lexical" for BM25; "hybrid" for both, fused by reciprocal
-            rank; None for the index's vectors.
+        mode: "dense" or "late", as the index holds them; "lexical" for BM25; "hybrid" for both, their scores brought
+            to one scale and summed; None for the index's vectors.
         filter: What a document's metadata must fulfil, see `compile_filter`.
         rerank: Take so many documents of the search and order them by their exact scores with the index's vectors.
         options: Settings of the vector search, such as `exact` or `nprobe`; see `Index.search`.
@@ -66,7 +68,7 @@ def search_index(index: Index, encoder: Encoder | None, queries: Sequence[str], 
         wider = max(depth, HYBRID_DEPTH)
         by_words = _pairs(*index.search_text(queries, wider, search.filter))
         by_vectors = _pairs(*index.search(vectors, wider, search.filter, **(search.options or {})))
-        hits = [reciprocal_rank_fusion(lists)[:depth] for lists in zip(by_vectors, by_words, strict=True)]
+        hits = [weighted_sum(lists, HYBRID_WEIGHTS)[:depth] for lists in zip(by_vectors, by_words, strict=True)]
     else:
         hits = _pairs(*index.search(vectors, depth, search.filter, **(search.options or {})))
     return hits if search.rerank is None else _reranked(index, vectors, hits, search.k)

@@ -1,8 +1,9 @@
 """The recall of an index against exact search, over settings of the search, as a table."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,10 @@ from .readers.queries import gather_queries
 from .recorded import load_recorded
 
 QUERY_TOKENS = 32
-GRIDS: Mapping[str, Sequence[Mapping[str, Any]]] = {
-    "dense": ({}, *({"nprobe": nprobe} for nprobe in (4, 16, 64, 256))),
-    "late": (
-        {},
-        *({"nprobe": nprobe, "candidates": candidates} for nprobe in (8, 16, 32, 64) for candidates in (256, 1024)),
-    ),
-}
-"""Settings that are measured; the empty one is what a search takes by itself."""
+NPROBES = (4, 8, 16, 32, 64, 128)
+K_FACTORS = (1, 2, 4, 8, 16, 32)
+EFS = (16, 32, 64, 128, 256)
+CANDIDATES = (128, 256, 512, 1024)
 
 
 @dataclass(frozen=True)
@@ -86,9 +83,20 @@ def measure_index(
     return rows, f"{len(vectors)} {of}" if queries is None else f"{len(vectors)} queries of {of}"
 
 
-def _settings(index: Index) -> list[Mapping[str, Any]]:
-    known = index.search_options()
-    return [options for options in GRIDS[index.kind] if set(options) <= known]
+def _settings(index: Index) -> list[dict[str, Any]]:
+    """Return the settings to measure: first what a search takes by itself, then what its structure can be asked for."""
+    structure = index.info()["structure"]
+    if index.kind == "late":
+        if not structure["centroids"]:
+            return []
+        grid = product(NPROBES[1:5], CANDIDATES)
+        return [{}, *({"nprobe": nprobe, "candidates": candidates} for nprobe, candidates in grid)]
+    factories = " ".join(str(segment["structure"]) for segment in structure["segments"])
+    if "IVF" in factories:
+        return [{}, *({"nprobe": nprobe} for nprobe in NPROBES)]
+    if "HNSW" in factories:
+        return [{}, *({"ef": ef} for ef in EFS)]
+    return [{}, *({"k_factor": factor} for factor in K_FACTORS)] if "PQ" in factories else []
 
 
 def _own_documents(index: Index, sample: int) -> list[Any]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from .encoder import Encoder
 from .retriever import Hit, Retriever
 
 SNIPPET_CHARACTERS = 160
@@ -48,7 +49,7 @@ def open_for_search(
 
     with Index.open(index) as opened:
         if model is not None and any_encoder:  # what the index was built in says nothing of another model
-            encoder = load_encoder(model, device, precision, trust_remote_code, attention)
+            encoder: Encoder = load_encoder(model, device, precision, trust_remote_code, attention)
         else:
             encoder = load_recorded(opened, model, device, precision, trust_remote_code, attention)
     return Retriever.open(index, encoder, writable, any_encoder, memory=memory)

@@ -97,6 +97,27 @@ def other_tiny_model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory)
     return folder
 
 
+@pytest.fixture(scope="session")
+def tiny_colbert(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the tiny model as a ColBERT of 16 dimensions, saved by sentence-transformers itself."""
+    import string
+
+    import torch
+    from sentence_transformers import MultiVectorEncoder
+    from sentence_transformers.base.modules import Dense, Normalize, Transformer
+    from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
+
+    folder = tmp_path_factory.mktemp("tiny-colbert") / "model"
+    expansion = {"strategy": "fixed", "attend": False, "length": 16}
+    transformer = Transformer(str(tiny_model), document_length=48, query_expansion=expansion)
+    torch.manual_seed(1)
+    on_tokens = {"module_input_name": "token_embeddings"}
+    projection = Dense(32, 16, bias=False, activation_function=torch.nn.Identity(), **on_tokens)
+    modules = [transformer, projection, MultiVectorMask(list(string.punctuation)), Normalize(**on_tokens)]
+    MultiVectorEncoder(modules=modules, device="cpu").save_pretrained(str(folder))
+    return folder
+
+
 @pytest.fixture
 def tiny_beir(tmp_path: Path) -> Path:
     folder = tmp_path / "fruit"

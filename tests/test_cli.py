@@ -85,7 +85,7 @@ def refused(result: SimpleNamespace, *parts: str, code: int = 2) -> None:
 def test_from_a_corpus_to_a_measured_result(call: Call, tiny_model: Path, tiny_beir: Path, tmp_path: Path) -> None:
     index, output = tmp_path / "ix", tmp_path / "results"
     done = call("index", "corpus", tiny_beir, "--model", tiny_model, "--index", index)
-    assert (done.code, done.stdout.count("6 documents, 32 dimensions, cosine")) == (0, 1)
+    assert (done.code, done.stdout.count("6 documents, dense, 32 dimensions, cosine")) == (0, 1)
     assert "indexing: 6/6 docs" in done.stderr
 
     info = strict_json(call("index", "info", "-i", index, "--json").stdout)

@@ -16,6 +16,7 @@ import torch
 from ..precision import torch_dtype
 from ..stream import Stream
 from ..transfers import copy_over, send
+from .attention.attended import prepare
 from .attention.backend import Attend
 from .attention.choose import choose
 from .attention.gpu import installed
@@ -43,10 +44,13 @@ class CudaNetwork:
     Attributes:
         device: Where it runs.
         width: Width of the hidden states.
+        follows_attended: It runs streams of which not every token is attended to.
 
     Raises:
         InputError: The attention back-end is unknown or does not run here.
     """
+
+    follows_attended = True
 
     def __init__(
         self,
@@ -74,7 +78,7 @@ class CudaNetwork:
 
         A stream on the host, best for speed, is copied to the device in one piece.
         """
-        bucket = bucket_of(stream.lengths) if self._graphs else None
+        bucket = bucket_of(stream.lengths) if self._graphs and stream.attended is None else None
         if self._graphs and bucket:
             try:
                 return self._graphs(stream, bucket)
@@ -103,7 +107,7 @@ class CudaNetwork:
         return self._config.global_theta if is_global else self._config.local_theta
 
     def _attend(self, stream: Stream, is_global: bool) -> Attend:
-        return self._backend.prepare(stream, None if is_global else self._config.window)
+        return prepare(self._backend, stream, None if is_global else self._config.window)
 
     def _replayable(self, stream: Stream) -> Callable[[], torch.Tensor]:
         """Return what computes the hidden states of whatever the stream's tensors hold whenever it is called."""

@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ...errors import InputError
 from ..stream import Stream
+from .attention.attended import prepare
 from .attention.backend import Attend, Backend
 from .config import ModernBertConfig
 from .glu import gated
@@ -77,7 +78,7 @@ def _dtype(table: torch.Tensor) -> torch.dtype:
 
 def _prepare(stream: Stream, config: ModernBertConfig, backend: Backend, *, is_global: bool) -> tuple[Rotation, Attend]:
     theta = config.global_theta if is_global else config.local_theta
-    attend = backend.prepare(stream, None if is_global else config.window)
+    attend = prepare(backend, stream, None if is_global else config.window)
     return rotation_of(stream, theta, config.head_width), attend
 
 

@@ -8,11 +8,12 @@ from typing import Any
 import faiss
 import numpy as np
 
+from ...errors import InputError
 from .calibration import QUERIES, calibrated
 from .inverted import maps_lists, write_inverted
 from .proposing import USUAL_K
 from .storage import block_rows, write_index
-from .structures import bytes_per_row, fewest_to_train, make, rows_to_train, train
+from .structures import bytes_per_row, fewest_to_train, make, reason, rows_to_train, train
 
 
 def build_structure(
@@ -33,21 +34,31 @@ def build_structure(
 
     Returns:
         What is to be remembered of it: the factory string, the effort to search with, and the recall that it reached.
+
+    Raises:
+        InputError: FAISS cannot build, write or search it.
     """
-    index = make(factory, flat.d)
+    try:
+        index = _filled(path, make(factory, flat.d), flat, seed, memory)
+        effort, recall = calibrated(index, flat, target, seed)
+    except RuntimeError as error:  # such as a kind that FAISS cannot write to a file
+        raise InputError(f"structure {factory!r} cannot be built: {reason(error)}; choose another") from error
+    measured = {"recall": round(recall, 4), "k": USUAL_K, "queries": QUERIES, "target": target}
+    return {"factory": factory, "effort": asdict(effort), "calibration": measured}
+
+
+def _filled(path: Path, index: Any, flat: faiss.Index, seed: int, memory: int) -> Any:  # noqa: ANN401
+    """Train and fill a structure, write it to a file and return it."""
     if not index.is_trained:
         train(index, _sample(flat, index, seed, memory), seed)
     step = block_rows(flat.d, memory)
     if maps_lists(index) and bytes_per_row(index) * flat.ntotal > memory / 2:
         write_inverted(path, index, _blocks(flat, step), max(step, int(memory / 4 / bytes_per_row(index))))
-        index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
-    else:
-        for block in _blocks(flat, step):
-            index.add(block)
-        write_index(path, index)
-    effort, recall = calibrated(index, flat, target, seed)
-    measured = {"recall": round(recall, 4), "k": USUAL_K, "queries": QUERIES, "target": target}
-    return {"factory": factory, "effort": asdict(effort), "calibration": measured}
+        return faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
+    for block in _blocks(flat, step):
+        index.add(block)
+    write_index(path, index)
+    return index
 
 
 def _sample(flat: Any, index: Any, seed: int, memory: int) -> np.ndarray:  # noqa: ANN401

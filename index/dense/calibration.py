@@ -16,7 +16,7 @@ from .settings import PLAIN
 
 QUERIES = 200
 MIXED = 3
-USUAL_TARGET = 0.985
+USUAL_TARGET = 0.99
 """The recall that is looked for where no target is set, at a price within bounds."""
 ALIKE = 0.005
 """Recalls that differ by less than this count as the same where the target is out of reach."""

@@ -16,6 +16,7 @@ from . import exact
 from .proposing import Effort, Rows, Structure
 from .settings import Options
 from .storage import damaged, open_index, read_about, seal
+from .structures import reason
 
 VECTORS, STRUCTURE, ABOUT = ".vectors.faiss", ".structure.faiss", ".dense.json"
 
@@ -94,8 +95,7 @@ class Segment:
             return np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
         k = min(k, allowed)
         if options.device == "cuda" and mask is None:
-            found: Rows = self._on_gpu.search(queries, min(k + 1, allowed))
-            return found
+            return self._search_on_gpu(queries, min(k + 1, allowed))
         if self.structure is None or options.exact or options.device == "cuda":
             return exact.search(self.flat, queries, k, mask)
         if mask is None:
@@ -109,18 +109,26 @@ class Segment:
     def _completed(self, found: Rows, queries: np.ndarray, k: int, mask: Mask | None) -> Rows:
         """Search exactly for those queries of which the structure did not propose as many rows as there are."""
         scores, rows = found
-        short = rows[:, -1] < 0
-        if short.any():
+        if (rows.item(-1) if len(rows) == 1 else rows[:, -1].min()) < 0:
+            short = rows[:, -1] < 0
             exactly = exact.search(self.flat, queries[short], k, mask)
             scores[short], rows[short] = (part[:, :k] for part in _ordered(*exactly))
         return scores, rows
 
+    def _search_on_gpu(self, queries: np.ndarray, width: int) -> Rows:
+        try:
+            found: Rows = self._on_gpu[1].search(queries, width)
+        except RuntimeError as error:
+            raise InputError(f"device cuda: {reason(error)}; search with device cpu") from error
+        return found
+
     @cached_property
-    def _on_gpu(self) -> Any:  # noqa: ANN401 - FAISS's
-        """The vectors on the first GPU."""
+    def _on_gpu(self) -> tuple[Any, Any]:
+        """The memory of the first GPU as FAISS manages it, and the vectors in it."""
         if not hasattr(faiss, "StandardGpuResources") or not faiss.get_num_gpus():
             raise InputError("device cuda: this FAISS finds no GPU; install faiss-gpu, or search with device cpu")
-        return faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, self.flat)
+        resources = faiss.StandardGpuResources()
+        return resources, faiss.index_cpu_to_gpu(resources, 0, self.flat)
 
     def vectors(self, start: int, stop: int) -> np.ndarray:
         """Return stored vectors, (stop − start, dim) float32."""

@@ -50,7 +50,8 @@ class Options:
         k_factor: Rows that the structure proposes for every one that is asked for.
         ef: Breadth of the search in an HNSW graph.
         threads: Threads of FAISS for this search.
-        device: "cpu", or "cuda" to score all rows on the first GPU.
+        device: "cpu", or "cuda" to score all rows on the first GPU, where FAISS has one; rows that tie for the last
+            place are then any of them, and a mask sends the search to the CPU.
     """
 
     exact: bool = False

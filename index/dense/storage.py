@@ -4,7 +4,7 @@ FAISS writes an index at once, from memory. Its flat indexes end with the codes 
 many there are; so we write the head of an empty index with the numbers put in, and then codes block by block.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,16 +22,15 @@ HEAD_BYTES = 1 << 16
 """Bytes at the beginning of a file that are checked when it is opened; FAISS trusts what it reads there."""
 BLOCK_BYTES = 16 << 20
 
-Blocks = Callable[[], Iterator[np.ndarray]]
-"""Makes a walk over the same (n, dim) float32 blocks each time it is called."""
-
 
 def block_rows(dim: int, memory: int) -> int:
     """Return the rows of a block of float32 vectors: 16 MB or, with little memory, an eighth of it."""
     return max(1024, min(BLOCK_BYTES, memory // 8) // (4 * dim))
 
 
-def write_vectors(path: Path, storage: str, dim: int, rows: int, blocks: Blocks) -> None:
+def write_vectors(
+    path: Path, storage: str, dim: int, rows: int, blocks: Iterable[np.ndarray], bounds: np.ndarray | None
+) -> None:
     """Write vectors as a flat inner-product index.
 
     Args:
@@ -39,14 +38,15 @@ def write_vectors(path: Path, storage: str, dim: int, rows: int, blocks: Blocks)
         storage: "float32", "float16" or "int8".
         dim: Length of a vector.
         rows: Vectors in all.
-        blocks: Walks over them; twice for int8, whose steps follow from the range of each dimension.
+        blocks: The vectors, (n, dim) float32 each.
+        bounds: The least and the greatest value of each dimension, (2, dim) float32; for int8 alone.
 
     Raises:
         ValueError: The blocks do not add up to the rows.
     """
     empty = faiss.index_factory(dim, STORAGES[storage], faiss.METRIC_INNER_PRODUCT)
     if not empty.is_trained:
-        empty.train(_range(blocks(), dim) if storage == "int8" else np.zeros((1, dim), np.float32))
+        empty.train(np.zeros((1, dim), np.float32) if bounds is None else bounds)
     head = bytearray(faiss.serialize_index(empty).tobytes())
     head[ROWS_AT] = rows.to_bytes(8, "little")
     unit = 4 if storage == "float32" else 1  # FAISS counts the codes of a float32 index in floats
@@ -55,7 +55,7 @@ def write_vectors(path: Path, storage: str, dim: int, rows: int, blocks: Blocks)
     def write(stream: BinaryIO) -> None:
         stream.write(head)
         written = 0
-        for block in blocks():
+        for block in blocks:
             stream.write(empty.sa_encode(block).data)
             written += len(block)
         if written != rows:
@@ -64,14 +64,22 @@ def write_vectors(path: Path, storage: str, dim: int, rows: int, blocks: Blocks)
     atomic_write(path, write)
 
 
-def _range(blocks: Iterable[np.ndarray], dim: int) -> np.ndarray:
-    """Return the least and the greatest value of each dimension, (2, dim) float32."""
-    low, high = np.full(dim, np.inf, np.float32), np.full(dim, -np.inf, np.float32)
-    for block in blocks:
-        if len(block):
-            np.minimum(low, block.min(axis=0), out=low)
-            np.maximum(high, block.max(axis=0), out=high)
-    return np.where(np.isfinite([low, high]), [low, high], np.float32(0)).astype(np.float32)
+def bounds_of(vectors: Iterable[np.ndarray], dim: int) -> np.ndarray:
+    """Return the least and the greatest value of each dimension, (2, dim) float32; zeros where there is no vector."""
+    ends = [end for block in vectors if len(block) for end in (block.min(axis=0), block.max(axis=0))]
+    if not ends:
+        return np.zeros((2, dim), np.float32)
+    return np.stack([np.min(ends, axis=0), np.max(ends, axis=0)])
+
+
+def stored_bounds(flat: Any) -> np.ndarray:  # noqa: ANN401 - FAISS's
+    """Return the bounds that an int8 index was written with, (2, dim) float32.
+
+    Written again within the same bounds, its vectors keep their codes; within those of the decoded values they would
+    move by half a step each time.
+    """
+    low, width = faiss.vector_to_array(flat.sq.trained).reshape(2, -1)
+    return np.stack([low, low + width])
 
 
 def write_index(path: Path, index: Any) -> None:  # noqa: ANN401 - FAISS's

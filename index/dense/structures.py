@@ -75,6 +75,8 @@ def make(factory: str, dim: int) -> Any:  # noqa: ANN401 - FAISS's
         index = faiss.index_factory(dim, factory, faiss.METRIC_INNER_PRODUCT)
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"structure {factory!r} for vectors of {dim}: {reason(error)}") from error
+    if index.metric_type != faiss.METRIC_INNER_PRODUCT:
+        raise InputError(f"structure {factory!r}: FAISS makes it for Euclidean distances only; choose another")
     if isinstance(index, faiss.IndexRefine | faiss.IndexIDMap):
         raise InputError(f"structure {factory!r}: leave out Refine and IDMap; stored vectors refine every structure")
     return index
@@ -83,7 +85,7 @@ def make(factory: str, dim: int) -> Any:  # noqa: ANN401 - FAISS's
 def reason(error: BaseException) -> str:
     """Return what FAISS says in an exception, without the place in its sources."""
     text = " ".join(str(error).split())
-    return re.sub(r"^Error in .*? at \S+:\d+: ", "", text)
+    return re.sub(r"^Error in .*? at \S+:\d+: (Error: )?", "", text)
 
 
 def parts(index: Any) -> Iterator[Any]:  # noqa: ANN401
@@ -109,7 +111,7 @@ def train(index: Any, sample: np.ndarray, seed: int) -> None:  # noqa: ANN401
     rotations = []
     for part in parts(index):
         parameters = [part.cp] if hasattr(part, "cp") else []
-        parameters += [part.pq.cp] if hasattr(part, "pq") else []
+        parameters += [getattr(part, codes).cp for codes in ("pq", "rq") if hasattr(part, codes)]
         for rotation in _rotations(part):
             codes = faiss.ProductQuantizer(rotation.d_out, rotation.M, 8)
             parameters.append(codes.cp)

@@ -3,12 +3,17 @@
 What a token becomes depends on the token and the codec alone, however the tokens are cut into blocks.
 """
 
+from functools import cache
+from types import ModuleType
+
 import numpy as np
 
 from .assign import Assigner
 from .codec import Codec, scaled
 
 _BLOCK = 4096  # tokens whose levels are found at once: they stay in the cache
+_WEIGHT = np.float32(10)  # of the error along a token, against that across it
+_ROUNDS = 3
 _TINY = np.float32(1e-6)
 
 
@@ -43,21 +48,30 @@ class Encoder:
         scales = np.empty(len(tokens), np.uint8) if self.codec.scaled else None
         for start in range(0, len(tokens), _BLOCK):
             part = slice(start, start + _BLOCK)
-            residuals[part] = self._levels(tokens[part], codes[part])
+            levels = self._levels(tokens[part], codes[part])
+            residuals[part] = self.codec.pack(levels)
             if scales is not None:
                 scales[part] = self._scales(tokens[part], codes[part], residuals[part])
         return residuals, scales
 
     def _levels(self, tokens: np.ndarray, codes: np.ndarray) -> np.ndarray:
-        codec = self.codec
-        levels = np.zeros((len(tokens), codec.padded), np.uint8)
-        scaled_rest = self.codec.centroids[codes]
-        np.subtract(tokens, scaled_rest, out=scaled_rest)
-        scaled_rest *= 1 / codec.steps
-        scaled_rest += np.float32(1 << (codec.nbits - 1))
-        np.clip(scaled_rest, 0, (1 << codec.nbits) - 1, out=scaled_rest)
-        levels[:, : codec.dim] = scaled_rest  # rounds down, as none is negative
-        return codec.pack(levels)
+        """Return the levels of tokens, (n, padded) uint8."""
+        packing = chosen_packing()
+        codec, top = self.codec, np.float32((1 << self.codec.nbits) - 1)
+        columns = _columns(tokens, packing.LANES)
+        rest = columns - _columns(codec.centroids[codes], packing.LANES)
+        steps = codec.steps[:, None]
+        levels = np.floor(rest * (1 / steps) + np.float32(1 << (codec.nbits - 1)))
+        np.clip(levels, 0, top, out=levels)
+        error = (levels - top / 2) * steps - rest
+        if codec.scaled:
+            packing.turn(columns, columns + error, levels, codec.steps, top, _ROUNDS)
+        elif codec.nbits == 4:
+            lengths = np.sqrt((columns**2).sum(1, keepdims=True))
+            packing.weigh_parallel(columns / np.maximum(lengths, _TINY), error, levels, codec.steps, top, _WEIGHT)
+        found = np.zeros((len(tokens), codec.padded), np.uint8)
+        found[:, : codec.dim] = levels.transpose(0, 2, 1).reshape(-1, codec.dim)[: len(tokens)]
+        return found
 
     def _scales(self, tokens: np.ndarray, codes: np.ndarray, residuals: np.ndarray) -> np.ndarray:
         decoded = self.codec.decode(codes, residuals, None)
@@ -68,3 +82,23 @@ class Encoder:
         """Return the squared distance of tokens from their centroids, (n,) float32."""
         rest = tokens - self.codec.centroids[self.assign(tokens)]
         return np.asarray((rest**2).sum(1))
+
+
+@cache
+def chosen_packing() -> ModuleType:
+    """Return the module that chooses levels: the compiled one, or the plain one where numba is missing."""
+    try:
+        from . import packing
+    except ImportError:
+        from . import plain_packing
+
+        return plain_packing
+    return packing
+
+
+def _columns(rows: np.ndarray, lanes: int) -> np.ndarray:
+    """Return rows (n, dim) as columns side by side, (groups, dim, lanes); the last group is filled up with zeros."""
+    groups = -(-len(rows) // lanes)
+    whole = np.zeros((groups * lanes, rows.shape[1]), np.float32)
+    whole[: len(rows)] = rows
+    return np.ascontiguousarray(whole.reshape(groups, lanes, -1).transpose(0, 2, 1))

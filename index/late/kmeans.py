@@ -4,7 +4,6 @@ A first k-means makes about 2·√K cells, a second one in each cell its share o
 k-means with some √K centroids, twice, for K of them. Same sample and same seed give the same centroids.
 """
 
-import faiss
 import numpy as np
 
 ROUNDS = 8
@@ -33,7 +32,7 @@ def two_level(sample: np.ndarray, count: int, spherical: bool, seed: int) -> tup
     if len(sample) < 2 * count:
         sample = np.unique(sample, axis=0)
     count = min(count, len(sample))
-    cells = _clusters(sample, 1 << round(np.log2(count) / 2 + 1), spherical, seed)
+    cells = _clusters(sample, min(count, 1 << round(np.log2(count) / 2 + 1)), spherical, seed)
     owners = _nearest(sample, cells)
     sizes = np.bincount(owners, minlength=len(cells))
     order = np.argsort(owners, kind="stable")
@@ -48,6 +47,8 @@ def two_level(sample: np.ndarray, count: int, spherical: bool, seed: int) -> tup
 def _clusters(sample: np.ndarray, count: int, spherical: bool, seed: int) -> np.ndarray:
     if count >= len(sample):
         return sample
+    import faiss
+
     training = faiss.Kmeans(
         sample.shape[1],
         count,
@@ -62,6 +63,8 @@ def _clusters(sample: np.ndarray, count: int, spherical: bool, seed: int) -> np.
 
 
 def _nearest(sample: np.ndarray, cells: np.ndarray) -> np.ndarray:
+    import faiss
+
     index = faiss.IndexFlatL2(cells.shape[1])
     index.add(cells)
     return np.asarray(index.search(sample, 1)[1][:, 0])

@@ -12,6 +12,7 @@ Codes = Callable[[], Iterable[tuple[np.ndarray, np.ndarray]]]
 """Walks over codes (n,) and the row that each token belongs to, (n,) ascending, in blocks; may be called again."""
 
 _ENTRY = 40  # bytes that a token's entry takes while it is sorted
+_LEAST = 1 << 10  # tokens that are sorted at once, however small the memory
 
 
 class Postings:
@@ -26,7 +27,7 @@ class Postings:
         tokens = np.zeros(centroids, np.int64)
         for block, _ in codes():
             tokens += np.bincount(block, minlength=centroids)
-        self._ranges = _ranges(tokens, max(memory // _ENTRY, 1))
+        self._ranges = _ranges(tokens, max(memory // _ENTRY, _LEAST))
         self.counts = np.zeros(centroids, np.int64)
         self._kept: np.ndarray | None = None
         for first, last in self._ranges:

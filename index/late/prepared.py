@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .codec import STEPS, Codec
+from .codec import Codec
 from .kernels.instructions import Instructions
 from .kernels.queries import quantise, score_centroids
 
@@ -22,16 +22,12 @@ class Centroids:
     Attributes:
         levels: (K, padded) uint8; 128 is zero.
         factors: (K,) float32, what a level of a row is worth.
-        numbers: (K,) uint32: 0, 1, 2, …
         longest: Norm of the longest centroid.
-        deviations: (dim,) float32, standard deviation of residuals that the codec's steps are fitted to.
     """
 
     levels: np.ndarray
     factors: np.ndarray
-    numbers: np.ndarray
     longest: np.float32
-    deviations: np.ndarray
 
     @classmethod
     def of(cls, codec: Codec) -> "Centroids":
@@ -42,8 +38,7 @@ class Centroids:
         levels = np.full((len(rows), codec.padded), 128, np.uint8)
         levels[:, : codec.dim] = np.rint(rows / factors[:, None]).astype(np.int16) + 128
         longest = np.float32(np.sqrt(np.einsum("kd,kd->k", rows, rows).max(initial=0)))
-        numbers = np.arange(len(rows), dtype=np.uint32)
-        return cls(levels, factors, numbers, longest, codec.steps / np.float32(STEPS[codec.nbits]))
+        return cls(levels, factors, longest)
 
 
 class PreparedQuery:
@@ -51,6 +46,7 @@ class PreparedQuery:
 
     Attributes:
         units: (lanes,) float64, what one unit of a lane's integers is worth; 0 for lanes that are zero.
+        worths: (lanes,) float64, what 1 in a lane's maxima is worth: less than a unit where tokens have scales.
         far: (lanes · padded,) int8, the query to multiply with levels of residuals.
         starts: (K · lanes,) int32, scores with centroids in units.
         coarse: (K · lanes,) uint8, the same in bytes.
@@ -71,7 +67,7 @@ class PreparedQuery:
         """Quantise a query and score all centroids.
 
         Args:
-            query: (tokens, dim) float32, at least one token.
+            query: (tokens, dim) float32, contiguous and writable, at least one token.
         """
         lanes = -(-len(query) // 16) * 16
         if lanes > self._capacity:
@@ -83,7 +79,6 @@ class PreparedQuery:
         numbers = (self._corrections[:lanes], self._factors[:lanes], self._summands[:lanes])
         self.units, self.far = self._units[:lanes], far
         self.starts, self.coarse = self._starts[: rows * lanes], self._coarse[: rows * lanes]
-        query = np.ascontiguousarray(query)
         quantise(query, self.codec.steps, self.codec.nbits, centroids.longest, near, far, *numbers, self.units)
         self.step = score_centroids(
             self._scoring,
@@ -97,18 +92,7 @@ class PreparedQuery:
             self.starts,
             self.coarse,
         )
-
-    def slack(self, query: np.ndarray, reach: float) -> np.ndarray:
-        """Return by how many bytes a residual can make up for a farther centroid, (lanes,) uint8.
-
-        Args:
-            query: The query that was prepared.
-            reach: In standard deviations of the product of a lane with a residual.
-        """
-        deviations = np.sqrt((query * query) @ (self.centroids.deviations**2))
-        slack = np.zeros(len(self.units), np.uint8)
-        slack[: len(query)] = np.minimum(np.ceil(deviations * (reach / self.step)) + 1, 255)
-        return slack
+        self.worths = self.units / 510 if self.codec.scaled else self.units
 
     @property
     def small(self) -> bool:

@@ -5,59 +5,27 @@ posting lists of the nearest centroids; MaxSim over the centroids of documents' 
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 
 from ..engine import Found
 from ..masks import Mask
 from .codec import Codec
-from .kernels import table as columns
+from .effort import Effort, chosen_effort
 from .kernels.instructions import Instructions, usable_sets
 from .kernels.probes import accumulate, best_documents, choose_probes
 from .kernels.rerank import approximate, longest_document, score_documents
+from .kernels.table import segment_table
 from .prepared import Centroids, PreparedQuery
 from .segment import CodedSegment
 
-REACH = 3.0
-MARGIN = 3.0
-SHORTLIST = 4
+Result = TypeVar("Result")
 
-_NO_SUMS, _NO_BYTES, _NO_SLACK = np.empty(0, np.int64), np.empty((0, 0), np.uint8), np.empty(0, np.uint8)
-
-
-def default_nprobe(k: int) -> int:
-    """Return how many centroids to probe for each token when k documents are asked for."""
-    return 16 if k <= 10 else 32
-
-
-def default_candidates(documents: int, k: int) -> int:
-    """Return how many of so many documents to score exactly, at most, when k are asked for."""
-    return int(np.clip(2.5 * np.sqrt(documents) * np.sqrt(k / 10), max(256, k), max(2048, k)))
-
-
-@dataclass(frozen=True)
-class Effort:
-    """How much work a search does.
-
-    Attributes:
-        nprobe: Centroids probed for each token.
-        candidates: Documents scored exactly, at most.
-        shortlist: Documents scored by their centroids.
-        reach: Tokens are scored exactly where the residual could make up for a farther centroid if it were this many
-            standard deviations long in the query's direction; infinity scores all tokens.
-        margin: The exact pass ends when the next document is expected to stay below the k-th best by this many
-            standard deviations of what was expected so far; infinity scores all candidates.
-    """
-
-    nprobe: int
-    candidates: int
-    shortlist: int
-    reach: float = REACH
-    margin: float = MARGIN
+_NO_SUMS, _NO_BYTES = np.empty(0, np.int64), np.empty((0, 0), np.uint8)
 
 
 class LateSearch:
@@ -75,7 +43,7 @@ class LateSearch:
         self.instructions = Instructions(instructions or usable_sets()[0], codec.nbits)
         self.bounds = np.cumsum([0, *(segment.rows for segment in segments)])
         self._centroids = Centroids.of(codec)
-        self._table, self._held = _table(segments, self.bounds)
+        self._table, self._held = segment_table(segments, self.bounds)
         self._spare: list[PreparedQuery] = []
 
     def search(
@@ -107,7 +75,8 @@ class LateSearch:
         Returns:
             Scores and positions, at most k a query; none for a query without tokens.
         """
-        effort = effort or self._effort(k, nprobe, candidates)
+        values = np.require(values, np.float32, ["C", "W"])  # what kernels are compiled for
+        effort = effort or chosen_effort(int(self.bounds[-1]), k, nprobe, candidates)
         allowed = sum(
             segment.rows if mask is None else mask.count for segment, mask in zip(self.segments, masks, strict=True)
         )
@@ -122,7 +91,7 @@ class LateSearch:
             if direct is not None:
                 scores, positions = self._scored(prepared, direct), direct
             else:
-                scores, positions = self._reranked(prepared, query, k, masks, effort)
+                scores, positions = self._reranked(prepared, k, masks, effort)
             self._give_back(prepared)
             return _best(scores, positions, k)
 
@@ -143,9 +112,10 @@ class LateSearch:
         Returns:
             −inf for rows without tokens, and for queries without.
         """
+        values = np.require(values, np.float32, ["C", "W"])
 
         def one(number: int) -> np.ndarray:
-            query, rows = values[offsets[number] : offsets[number + 1]], np.asarray(positions[number], np.int64)
+            query, rows = values[offsets[number] : offsets[number + 1]], np.array(positions[number], np.int64)
             if not len(query) or not len(rows):
                 return np.full(len(rows), -np.inf, np.float32)
             prepared = self._borrow()
@@ -156,33 +126,28 @@ class LateSearch:
 
         return _parallel(one, len(offsets) - 1, threads)
 
-    def _effort(self, k: int, nprobe: int | None, candidates: int | None) -> Effort:
-        candidates = max(candidates or default_candidates(int(self.bounds[-1]), k), k)
-        return Effort(nprobe or default_nprobe(k), candidates, SHORTLIST * candidates)
-
     def _reranked(
-        self, prepared: PreparedQuery, query: np.ndarray, k: int, masks: Sequence[Mask | None], effort: Effort
+        self, prepared: PreparedQuery, k: int, masks: Sequence[Mask | None], effort: Effort
     ) -> tuple[np.ndarray, np.ndarray]:
         positions = self._probed(prepared, masks, effort)
         nearest = np.empty((len(positions), len(prepared.units)), np.uint8)
         sums = np.empty(len(positions), np.int64)
-        rows = len(self._centroids.numbers)
+        rows = len(self.codec.centroids)
         longest = longest_document(self._table, positions)
         approximate(self._table, positions, rows, prepared.coarse, longest, nearest, sums)
         order = np.argsort(-sums, kind="stable")[: effort.candidates]
         positions = positions[order]
-        slack = prepared.slack(query, effort.reach) if effort.reach < np.inf else _NO_SLACK
         expected = sums[order] if effort.margin < np.inf else _NO_SUMS
-        scores = self._scored(prepared, positions, nearest[order], slack, expected, k, effort.margin)
+        scores = self._scored(prepared, positions, nearest[order], expected, k, effort.margin)
         return scores, positions[: len(scores)]
 
     def _probed(self, prepared: PreparedQuery, masks: Sequence[Mask | None], effort: Effort) -> np.ndarray:
         """Return the documents that posting lists speak for, ascending; others where too few are."""
-        rows, sums = len(self._centroids.numbers), prepared.sums
-        probes = choose_probes(prepared.coarse, rows, self._centroids.numbers, prepared.units, effort.nprobe)
+        rows, sums = len(self.codec.centroids), prepared.sums
+        starts, centroids, gains = choose_probes(prepared.coarse, rows, prepared.units, effort.nprobe)
         sums.fill(0)
         for number, mask in enumerate(masks):
-            accumulate(self._table, number, *probes, sums)
+            accumulate(self._table, number, starts, centroids, gains, sums)
             if mask is not None:
                 sums[self.bounds[number] : self.bounds[number + 1]] *= mask.allowed
         found = best_documents(sums, effort.shortlist)
@@ -197,7 +162,6 @@ class LateSearch:
         prepared: PreparedQuery,
         positions: np.ndarray,
         nearest: np.ndarray = _NO_BYTES,
-        slack: np.ndarray = _NO_SLACK,
         expected: np.ndarray = _NO_SUMS,
         k: int = 1,
         margin: float = 0.0,
@@ -207,16 +171,13 @@ class LateSearch:
             self.instructions,
             self._table,
             positions,
-            len(self._centroids.numbers),
+            len(self.codec.centroids),
             self.codec.width,
             self.codec.padded,
             prepared.starts,
-            prepared.coarse,
             prepared.far,
-            prepared.units,
-            1 / 510 if self.codec.scaled else 1.0,
+            prepared.worths,
             nearest,
-            slack,
             expected,
             k,
             margin,
@@ -241,28 +202,6 @@ class LateSearch:
             self._spare.append(prepared)
 
 
-def _table(segments: Sequence[CodedSegment], bounds: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Return the kernels' table of segments, and the arrays whose addresses it holds."""
-    table, held = np.zeros((len(segments), columns.COLUMNS), np.int64), []
-    for row, segment in enumerate(segments):
-        arrays = {
-            columns.OFFSETS: segment.offsets,
-            columns.CODES: segment.codes,
-            columns.RESIDUALS: segment.residuals,
-            columns.SCALES: segment.scales,
-            columns.POSTING_OFFSETS: segment.posting_offsets,
-            columns.POSTING_ROWS: segment.posting_rows,
-        }
-        for column, array in arrays.items():
-            if array is not None:
-                held.append(np.ascontiguousarray(array))
-                table[row, column] = held[-1].ctypes.data
-        table[row, columns.FIRST] = bounds[row]
-        table[row, columns.CODE_BYTES] = segment.codes.itemsize
-        table[row, columns.CENTROIDS] = len(segment.posting_offsets) - 1
-    return table, held
-
-
 def _allowed(bounds: np.ndarray, masks: Sequence[Mask | None]) -> np.ndarray:
     """Return the positions of all rows that may be found, ascending."""
     parts = [
@@ -279,9 +218,16 @@ def _best(scores: np.ndarray, positions: np.ndarray, k: int) -> tuple[np.ndarray
     return scores[order], positions[order]
 
 
-def _parallel(one, count: int, threads: int | None) -> list:
-    threads = min(threads or len(os.sched_getaffinity(0)), count)
+def _parallel(one: Callable[[int], Result], count: int, threads: int | None) -> list[Result]:
+    threads = min(threads or _cores(), count)
     if threads <= 1:
         return [one(number) for number in range(count)]
     with ThreadPoolExecutor(threads) as pool:
         return list(pool.map(one, range(count)))
+
+
+def _cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -153,11 +153,16 @@ class Searcher:
 def prepared(codec: Codec, segments: Sequence[CodedSegment], device: str) -> CodedSearch:
     """Return the search for a device: the kernels' on a CPU, or that of NumPy and FAISS where numba is missing."""
     if device != "cpu":
+        from .with_torch import TorchSearch
+
         try:
-            from .with_torch import TorchSearch
+            import torch  # noqa: F401 - whether it is there
         except ImportError as error:
             raise InputError(f"device {device!r} needs torch, which cannot be imported ({error})") from error
-        return TorchSearch(codec, segments, device)
+        try:
+            return TorchSearch(codec, segments, device)
+        except (RuntimeError, AssertionError) as error:
+            raise InputError(f"device {device!r} cannot be used: {error}") from error
     try:
         import numba  # noqa: F401 - whether it is there
     except ImportError:

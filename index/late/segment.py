@@ -20,6 +20,7 @@ from .ragged import pieces
 CODED, PLAIN = ".late", ".tokens"
 _BLOCK = 1 << 16  # tokens that are coded or copied at once, fewer if memory is small
 _CODING = 24  # bytes that coding takes for each dimension of a token of a block
+_LEAST = 256  # tokens of a block, however small memory is
 
 
 @dataclass
@@ -144,7 +145,7 @@ def read_segment(path: Path) -> AnySegment:
 def write_plain(path: Path, parts: Sequence[Part], dim: int, dtype: type[np.floating], memory: int) -> None:
     """Write parts, all of them uncompressed, as an uncompressed segment of float16 or float32."""
     offsets = _offsets(parts)
-    limit = max(1, min(_BLOCK, memory // (8 * dim)))
+    limit = max(_LEAST, min(_BLOCK, memory // (8 * dim)))
 
     def blocks() -> Iterator[np.ndarray]:
         for part in parts:
@@ -172,7 +173,7 @@ class _Writing:
         self.encoder = encoder
         self.codec = encoder.codec
         self.memory = memory
-        self.limit = max(1, min(_BLOCK, memory // (_CODING * self.codec.padded)))
+        self.limit = max(_LEAST, min(_BLOCK, memory // (_CODING * self.codec.padded)))
         self.offsets = _offsets(parts)
         self.coded = [self._assigned(part) for part in parts]
         self.new_scales: list[np.ndarray] = []

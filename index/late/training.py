@@ -12,6 +12,9 @@ from .kmeans import PER_CENTROID, centroid_count, two_level
 TRAIN_TOKENS = 1 << 16
 """Tokens from which on a codec is trained."""
 _FITTED = 1 << 16  # tokens that steps and statistics are taken from
+_STRETCHED = 4096  # tokens that the stretch of steps is taken from
+_FACTORS = tuple(np.linspace(0.8, 2.0, 25).tolist())
+_WIDE = 1.4
 _TOO_FAR = 0.05  # share of tokens beyond the 99th percentile of training
 _TOO_WIDE = 1.25  # their mean distance, as a multiple of training's
 _JUDGED = 1024  # tokens needed to judge by
@@ -61,9 +64,27 @@ def trained(recipe: Recipe, sample: np.ndarray, tokens: int) -> Codec:
     rest = some - codec.centroids[Encoder(codec, recipe.spherical).assign(some)]
     squares = rest**2
     steps = np.sqrt(squares.mean(0)) * np.float32(STEPS[recipe.nbits])
+    steps *= np.float32(_stretch(rest, np.maximum(steps, _TINY), recipe.nbits))
     distances = squares.sum(1)
     mean, tail = float(distances.mean()), float(np.quantile(distances, 0.99))
     return Codec(codec.centroids, codec.cells, np.maximum(steps, _TINY), recipe.nbits, 1, mean, tail)
+
+
+def _stretch(rest: np.ndarray, steps: np.ndarray, nbits: int) -> float:
+    """Return what to multiply Gaussian steps with: tokens lie at distances that vary, so large values are commoner.
+
+    With 2 bits and a scale it is the angle that counts, for which far wider steps are better: they leave the levels
+    next to 0 to most dimensions.
+    """
+    if nbits == 2:
+        return _WIDE
+    half, some = 1 << (nbits - 1), rest[:: max(1, len(rest) // _STRETCHED)] / steps
+
+    def distortion(factor: float) -> float:
+        levels = np.clip(np.floor(some / factor), -half, half - 1) + 0.5
+        return float((((levels * factor - some) * steps) ** 2).mean())
+
+    return min(_FACTORS, key=distortion)
 
 
 def grown(codec: Codec, recipe: Recipe, draw: Callable[[int], np.ndarray], added: int, tokens: int) -> Codec:

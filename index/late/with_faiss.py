@@ -7,7 +7,6 @@ the documents in their postings, and score the best of these exactly on their co
 from collections.abc import Sequence
 from itertools import pairwise
 
-import faiss
 import numpy as np
 
 from ..engine import Found
@@ -30,6 +29,8 @@ class FaissSearch:
     """
 
     def __init__(self, codec: Codec, segments: Sequence[CodedSegment]) -> None:
+        import faiss
+
         self.codec = codec
         self.segments = segments
         self.bounds = np.cumsum([0, *(segment.rows for segment in segments)])

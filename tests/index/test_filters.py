@@ -155,6 +155,7 @@ def test_sql_agrees_with_the_interpreter(
         ("author = 'Ada' or author < 1", []),
         ("open = true", [1]),
         ("open = 1 or open > 0", []),
+        ("one = true or one in (false, true)", []),
         ('"odd name" = "x\\"y"', [2]),
         ("id in ('d1', \"d4\") and title >= 'Title 2'", [4]),
         ("id = 1 or title < 5", []),
@@ -172,7 +173,7 @@ def test_the_language_means_what_its_page_says(
         {"year": "2020", "open": True},
         {"year": [1999, 2001], "odd name": 'x"y'},
         {"year": None},
-        {"id": 7},
+        {"id": 7, "one": 1},
     ]
     assert found(connection, expression, *metadata) == expected
 

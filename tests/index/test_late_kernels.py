@@ -78,19 +78,19 @@ class Reference:
         below = (self.starts - self.starts.max(0)).astype(f32) * (worth * 255 / reach).astype(f32)
         self.coarse = np.maximum(below + f32(255.5), 0).astype(np.int64)
 
-    def maxima(self, codec: Codec, documents: Documents, number: int, kept: np.ndarray | None = None) -> np.ndarray:
+    def maxima(self, codec: Codec, documents: Documents, number: int) -> np.ndarray:
         chosen = documents.tokens(number)
         levels = codec.unpack(documents.residuals[chosen])[:, : codec.dim].astype(np.int64)
         values = self.starts[documents.codes[chosen]] + levels @ self.far.T
         if codec.scaled:
             values *= 255 + 2 * documents.scales[chosen].astype(np.int64)[:, None]
-        return (values if kept is None else values[kept]).max(0)
+        return values.max(0)
 
     def score(self, codec: Codec, maxima: np.ndarray) -> np.float32:
         total = 0.0
         for unit, best in zip(self.units.astype(np.float64), maxima, strict=True):
-            total += unit * best
-        return np.float32(total * (1 / 510 if codec.scaled else 1.0))
+            total += (unit / 510 if codec.scaled else unit) * best
+        return np.float32(total)
 
 
 def prepare(codec: Codec, query: np.ndarray, name: str) -> PreparedQuery:
@@ -99,12 +99,12 @@ def prepare(codec: Codec, query: np.ndarray, name: str) -> PreparedQuery:
     return prepared
 
 
-def rows_of(flat: np.ndarray, tokens: int) -> np.ndarray:
-    """Return (centroids, tokens) of an array that is laid out in chunks of lanes."""
+def rows_of(flat: np.ndarray, tokens: int, width: int) -> np.ndarray:
+    """Return (centroids, tokens) of an array whose lanes lie side by side by so many."""
     lanes = len(flat) // CENTROIDS
     parts = [
-        flat[first * CENTROIDS : min(first + CHUNK, lanes) * CENTROIDS].reshape(CENTROIDS, -1)
-        for first in range(0, lanes, CHUNK)
+        flat[first * CENTROIDS : min(first + width, lanes) * CENTROIDS].reshape(CENTROIDS, -1)
+        for first in range(0, lanes, width)
     ]
     return np.concatenate(parts, axis=1)[:, :tokens]
 
@@ -113,7 +113,6 @@ def score(
     prepared: PreparedQuery,
     documents: Documents,
     nearest: np.ndarray | None = None,
-    slack: np.ndarray | None = None,
     expected: np.ndarray = NOTHING,
     k: int = 1,
     margin: float = 0.0,
@@ -129,12 +128,9 @@ def score(
         prepared.codec.width,
         prepared.codec.padded,
         prepared.starts,
-        prepared.coarse,
         prepared.far,
-        prepared.units,
-        1 / 510 if prepared.codec.scaled else 1.0,
+        prepared.worths,
         np.empty((0, 0), np.uint8) if nearest is None else nearest,
-        np.empty(0, np.uint8) if slack is None else slack,
         expected,
         k,
         margin,
@@ -152,8 +148,8 @@ def test_scores_on_the_codes_are_the_integers_of_numpy(name: str, nbits: int) ->
         codec, query = make_codec(dim, nbits), make_query(tokens, dim)
         documents, reference = Documents(codec), Reference(codec, query)
         prepared = prepare(codec, query, name)
-        np.testing.assert_array_equal(rows_of(prepared.starts, tokens), reference.starts)
-        np.testing.assert_array_equal(rows_of(prepared.coarse, tokens), reference.coarse)
+        np.testing.assert_array_equal(rows_of(prepared.starts, tokens, 16), reference.starts)
+        np.testing.assert_array_equal(rows_of(prepared.coarse, tokens, CHUNK), reference.coarse)
         expected = [
             reference.score(codec, reference.maxima(codec, documents, number))
             if documents.offsets[number] < documents.offsets[number + 1]
@@ -177,62 +173,64 @@ def test_scores_on_the_codes_are_those_of_the_decoded_tokens(nbits: int) -> None
         assert scores[number] == pytest.approx(expected, abs=0.002 * len(query))
 
 
-def test_only_tokens_with_a_centroid_near_enough_are_scored() -> None:
-    codec, query = make_codec(64, 4), make_query(5, 64)
-    documents, reference = Documents(codec), Reference(codec, query)
+def test_bytes_of_documents_are_the_largest_of_their_centroids() -> None:
+    for tokens in (5, 20, 33, 60):
+        codec, query = make_codec(64, 4), make_query(tokens, 64)
+        documents, reference = Documents(codec), Reference(codec, query)
+        prepared = prepare(codec, query, usable_sets()[0])
+        nearest, sums = np.empty((len(documents), len(prepared.units)), np.uint8), np.empty(len(documents), np.int64)
+        approximate(documents.table, np.arange(len(documents)), CENTROIDS, prepared.coarse, 40, nearest, sums)
+        for number in range(len(documents)):
+            codes = documents.codes[documents.tokens(number)]
+            expected = reference.coarse[codes].max(0) if len(codes) else np.zeros(tokens)
+            np.testing.assert_array_equal(nearest[number, :tokens], expected)
+            assert not nearest[number, tokens:].any()
+            assert sums[number] == (expected.sum() if len(codes) else -1)
+
+
+@pytest.mark.parametrize("tokens", [16, 17, 40])
+def test_scoring_leaves_only_documents_that_are_expected_to_stay_below_the_best(tokens: int) -> None:
+    codec, query = make_codec(32, 4), make_query(tokens, 32)
+    documents = Documents(codec, 300)
     prepared = prepare(codec, query, usable_sets()[0])
-    positions = np.arange(len(documents))
-    nearest, sums = np.empty((len(documents), 16), np.uint8), np.empty(len(documents), np.int64)
-    approximate(documents.table, positions, CENTROIDS, prepared.coarse, 40, nearest, sums)
-    slack = np.zeros(16, np.uint8)
-    slack[:5] = np.random.default_rng(0).integers(0, 40, 5)
-    scores = score(prepared, documents, nearest, slack)
-    left_out = 0
-    for number in range(len(documents)):
-        codes = documents.codes[documents.tokens(number)]
-        if not len(codes):
-            assert sums[number] == -1 and scores[number] == -np.inf
-            continue
-        coarse = reference.coarse[codes]
-        np.testing.assert_array_equal(nearest[number, :5], coarse.max(0))
-        assert sums[number] == coarse.max(0).sum()
-        kept = (coarse >= coarse.max(0) - slack[:5]).any(1)
-        left_out += np.count_nonzero(~kept)
-        assert scores[number] == reference.score(codec, reference.maxima(codec, documents, number, kept))
-    assert left_out > 20
-    everything = score(prepared, documents, nearest, np.full(16, 255, np.uint8))
-    np.testing.assert_array_equal(everything, score(prepared, documents))
+    nearest = np.empty((len(documents), len(prepared.units)), np.uint8)
+    sums = np.empty(len(documents), np.int64)
+    approximate(documents.table, np.arange(len(documents)), CENTROIDS, prepared.coarse, 40, nearest, sums)
+    order = np.argsort(-sums, kind="stable")
+    given = {"nearest": nearest[order], "expected": sums[order], "order": order}
+    everything = score(prepared, documents)[order]
+    best = np.sort(everything)[::-1]
+    looked_at = {}
+    for margin in (1.0, 3.0, 8.0, np.inf):
+        scores = score(prepared, documents, k=20, margin=margin, **given)
+        left = np.isneginf(scores)
+        np.testing.assert_array_equal(scores[~left], everything[: len(scores)][~left])
+        looked_at[margin] = np.count_nonzero(~left)
+        if margin >= 3:
+            np.testing.assert_array_equal(np.sort(scores)[::-1][:20], best[:20])
+    assert looked_at[1.0] < looked_at[3.0] < looked_at[8.0]
+    assert looked_at[np.inf] == np.count_nonzero(np.diff(documents.offsets))
 
 
-def test_scoring_ends_when_no_further_document_is_expected_among_the_best() -> None:
+def test_scoring_ends_soon_where_the_order_is_right() -> None:
     codec, query = make_codec(32, 4), make_query(16, 32)
     documents = Documents(codec, 200)
     prepared = prepare(codec, query, usable_sets()[0])
     scores = score(prepared, documents)
     order = np.argsort(-scores, kind="stable")
-    order = order[np.isfinite(scores[order])]
-    expected = np.rint(scores[order] * 1000).astype(np.int64)  # as good as a prediction can be
-    ended = score(prepared, documents, expected=expected, k=20, margin=3.0, order=order)
-    assert 20 <= len(ended) < 40
-    np.testing.assert_array_equal(ended, scores[order[: len(ended)]])
-    blind = np.sort(np.random.default_rng(0).integers(0, 1000, len(order)))[::-1]  # says nothing
-    assert len(score(prepared, documents, expected=blind.copy(), k=20, margin=8.0, order=order)) > len(ended)
-    all_of_them = score(prepared, documents, expected=expected, k=20, margin=np.inf, order=order)
-    assert len(all_of_them) == len(order)
+    expected = np.rint(np.maximum(scores[order], 0) * 1000).astype(np.int64)
+    nearest = np.zeros((len(order), 16), np.uint8)
+    assert 20 <= len(score(prepared, documents, nearest, expected, 20, 3.0, order)) < 30
 
 
 def test_tokens_that_are_zero_count_for_nothing() -> None:
     codec, query = make_codec(48, 4), make_query(20, 48)
     documents, padded = Documents(codec), np.zeros((90, 48), np.float32)
-    padded[::2][:20] = query
+    padded[:40:2] = query
     plain = prepare(codec, query, usable_sets()[0])
     other = prepare(codec, padded, usable_sets()[0])
     np.testing.assert_allclose(score(other, documents), score(plain, documents), rtol=1e-6)
-    slack, nearest = np.full(len(other.units), 3, np.uint8), np.zeros((len(documents), 96), np.uint8)
-    sums = np.empty(len(documents), np.int64)
-    approximate(documents.table, np.arange(len(documents)), CENTROIDS, other.coarse, 40, nearest, sums)
-    assert not nearest[:, 1::2].any()
-    assert np.isfinite(score(other, documents, nearest, slack)).sum() == np.count_nonzero(np.diff(documents.offsets))
+    assert not rows_of(other.coarse, 90, CHUNK)[:, 1::2].any()
 
 
 @pytest.mark.parametrize("tokens", [1, 20, 40, 64, 150])
@@ -241,10 +239,9 @@ def test_probes_are_the_nearest_centroids_best_first(tokens: int) -> None:
     query = make_query(tokens, 32)
     query[tokens // 2 + 1 :: 7] = 0
     prepared = prepare(codec, query, usable_sets()[0])
-    numbers = np.arange(CENTROIDS, dtype=np.uint32)
-    coarse = rows_of(prepared.coarse, tokens).astype(int)
+    coarse = rows_of(prepared.coarse, tokens, CHUNK).astype(int)
     for nprobe in (1, 5, CENTROIDS, 100):
-        starts, centroids, gains = choose_probes(prepared.coarse, CENTROIDS, numbers, prepared.units, nprobe)
+        starts, centroids, gains = choose_probes(prepared.coarse, CENTROIDS, prepared.units, nprobe)
         for token in range(tokens):
             chosen = slice(*starts[token : token + 2])
             column = coarse[:, token]

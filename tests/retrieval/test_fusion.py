@@ -20,6 +20,7 @@ def test_reciprocal_ranks_are_summed() -> None:
     # a and c have ranks 1 and 3 both, b and d have rank 2 of one list: ties go to the better place, then the first list
     expected = [("a", 1 / 61 + 1 / 63), ("c", 1 / 63 + 1 / 61), ("b", 1 / 62), ("d", 1 / 62)]
     assert fused == approximately(expected)
+    assert [name for name, _ in reciprocal_rank_fusion([LEXICAL, DENSE])] == ["c", "a", "d", "b"]
 
 
 def test_weights_and_depth_change_reciprocal_ranks() -> None:

@@ -124,20 +124,20 @@ class InstructionSet:
         needs: LLVM's names of the features, all of one of the sets.
         step: (code, totals, levels, query, wide) -> totals, each a vector of 16 int32, the last two holding 4 bytes a
             lane; `wide` says that levels may be above 127.
-        rows: How many rows to multiply at once, by the number of groups of 16 lanes: as many as registers hold.
+        rows: How many rows to multiply at once: what the registers hold.
     """
 
     needs: tuple[frozenset[str], ...]
     step: Callable[..., Any]
-    rows: tuple[int, int, int, int]
+    rows: int
 
 
 SETS = {
-    "avx512-vnni": InstructionSet((frozenset({"avx512f", "avx512bw", "avx512vnni"}),), _vnni(512), (8, 4, 4, 4)),
-    "avx-vnni": InstructionSet((frozenset({"avxvnni"}), frozenset({"avx512vl", "avx512vnni"})), _vnni(256), (4, 2, 1, 1)),
-    "avx2": InstructionSet((frozenset({"avx2"}),), _avx2, (4, 2, 1, 1)),
-    "neon": InstructionSet((frozenset({"neon", "dotprod"}),), _neon, (4, 2, 1, 1)),
-    "portable": InstructionSet((frozenset(),), _portable, (2, 1, 1, 1)),
+    "avx512-vnni": InstructionSet((frozenset({"avx512f", "avx512bw", "avx512vnni"}),), _vnni(512), 8),
+    "avx-vnni": InstructionSet((frozenset({"avxvnni"}), frozenset({"avx512vl", "avx512vnni"})), _vnni(256), 4),
+    "avx2": InstructionSet((frozenset({"avx2"}),), _avx2, 4),
+    "neon": InstructionSet((frozenset({"neon", "dotprod"}),), _neon, 4),
+    "portable": InstructionSet((frozenset(),), _portable, 2),
 }
 """Fastest first."""
 

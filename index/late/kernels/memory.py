@@ -1,4 +1,4 @@
-"""Loads and stores by address, for arrays that are mapped from files: read-only, of any alignment, one of many segments.
+"""Loads and stores by address, for arrays mapped from files: read-only, of any alignment, one of many segments.
 
 Numba would compile a kernel anew for a read-only array and for an unaligned one, and counts references to arrays that
 an intrinsic takes. An address, `array.ctypes.data` as int64, has neither cost; who passes it keeps the array alive.

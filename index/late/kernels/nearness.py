@@ -13,62 +13,31 @@ from numba.extending import intrinsic
 from ....jit.vector import FLOATS, I32, I64, INTS, LANES, Code
 from .memory import I8, load, store
 
-PIECES = {1: (16,), 2: (32,), 3: (32, 16), 4: (64,)}
-"""Vectors that the bytes of 1 to 4 groups of lanes are held in."""
 
-
-def _pieces(code: Code, address: Any, groups: int) -> list[Any]:
-    """Load the bytes of all lanes."""
-    found, place = [], 0
-    for size in PIECES[groups]:
-        found.append(load(code.builder, ir.VectorType(I8, size), code.plus(address, code.integer(place), 1)))
-        place += size
-    return found
-
-
-def _store(code: Code, pieces: list[Any], address: Any) -> None:
-    place = 0
-    for piece in pieces:
-        store(code.builder, piece, code.plus(address, code.integer(place), 1))
-        place += piece.type.count
-
-
-def _row(code: Code, coarse: Any, codes: Any, number: Any, groups: int) -> list[Any]:
-    row = code.builder.zext(load(code.builder, I32, code.plus(codes, number, 4)), I64)
-    return _pieces(code, code.plus(coarse, row, LANES * groups), groups)
-
-
-def _reaches(code: Code, pieces: list[Any], limits: list[Any]) -> Any:
-    """Return whether a byte of any lane is at least its limit."""
-    found = None
-    for piece, limit in zip(pieces, limits, strict=True):
-        above = code.builder.icmp_unsigned(">=", piece, limit)
-        mask = code.builder.bitcast(above, ir.IntType(piece.type.count))
-        some = code.builder.icmp_unsigned("!=", mask, ir.Constant(mask.type, 0))
-        found = some if found is None else code.builder.or_(found, some)
-    return found
+def _vector(lanes: int) -> Any:
+    return ir.VectorType(I8, lanes)
 
 
 @intrinsic
-def coarsen(typing: Any, starts: Any, rows: Any, groups: Any, largest: Any, factors: Any, summands: Any, out: Any):
-    """Write (rows, 16 · groups) int32 as bytes: (start − largest) · factor + summand, not below 0, cut to an integer.
+def coarsen(typing: Any, starts: Any, rows: Any, largest: Any, factors: Any, summands: Any, out: Any, step: Any):
+    """Write (rows, 16) int32 as bytes: (start − largest) · factor + summand, not below 0, cut to an integer.
 
-    `largest`, int32, `factors` and `summands`, float32, are of one group; `starts` and `out` begin at this group.
+    `largest`, int32, `factors` and `summands`, float32, are (16,); rows of `out` are `step` bytes apart.
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         code = Code(context, builder)
-        starts, rows, groups, largest, factors, summands, out = arguments
+        starts, rows, largest, factors, summands, out, step = arguments
         top, factor, summand = (
             load(builder, kind, at) for kind, at in ((INTS, largest), (FLOATS, factors), (FLOATS, summands))
         )
 
         def body(number: Any, states: list[Any]) -> list[Any]:
-            place = builder.mul(number, groups)
-            value = builder.sub(load(builder, INTS, code.plus(starts, place, 64)), top)
+            value = builder.sub(load(builder, INTS, code.plus(starts, number, 64)), top)
             value = builder.fadd(builder.fmul(builder.sitofp(value, FLOATS), factor), summand)
             value = builder.select(builder.fcmp_ordered(">", value, code.constant(0.0)), value, code.constant(0.0))
-            store(builder, builder.trunc(builder.fptosi(value, INTS), ir.VectorType(I8, LANES)), code.plus(out, place, 16))
+            small = builder.trunc(builder.fptosi(value, INTS), _vector(LANES))
+            store(builder, small, builder.add(out, builder.mul(number, step)))
             return states
 
         code.loop(rows, [], body)
@@ -77,27 +46,24 @@ def coarsen(typing: Any, starts: Any, rows: Any, groups: Any, largest: Any, fact
     return types.void(*[types.int64] * 7), generate
 
 
-def _nearest(groups: int) -> Any:
+def _nearest(lanes: int) -> Any:
     """Make the largest byte of each lane over a document's tokens.
 
-    Arguments: codes, (tokens,) uint32; tokens; coarse, (…, 16 · groups) uint8; out, (16 · groups,) uint8.
+    Arguments: codes, (tokens,) uint32; tokens; coarse, (…, lanes) uint8; out, (lanes,) uint8.
     """
 
     @intrinsic
     def nearest(typing: Any, codes: Any, tokens: Any, coarse: Any, out: Any):
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            code = Code(context, builder)
+            code, kind = Code(context, builder), _vector(lanes)
             codes, tokens, coarse, out = arguments
 
-            def body(number: Any, best: list[Any]) -> list[Any]:
-                row = _row(code, coarse, codes, number, groups)
-                return [
-                    code.call(f"llvm.umax.v{one.type.count}i8", one.type, one, other)
-                    for one, other in zip(best, row, strict=True)
-                ]
+            def body(number: Any, states: list[Any]) -> list[Any]:
+                row = builder.zext(load(builder, I32, code.plus(codes, number, 4)), I64)
+                found = load(builder, kind, code.plus(coarse, row, lanes))
+                return [code.call(f"llvm.umax.v{lanes}i8", kind, states[0], found)]
 
-            lowest = [ir.Constant(ir.VectorType(I8, size), [0] * size) for size in PIECES[groups]]
-            _store(code, code.loop(tokens, lowest, body), out)
+            store(builder, code.loop(tokens, [ir.Constant(kind, [0] * lanes)], body)[0], out)
             return code.nothing()
 
         return types.void(*[types.int64] * 4), generate
@@ -105,54 +71,52 @@ def _nearest(groups: int) -> Any:
     return nearest
 
 
-def _reaching(groups: int) -> Any:
-    """Make the list of tokens of which some lane's byte is at least its limit; return how many.
+def _reaching(lanes: int) -> Any:
+    """Make the list of rows of which some lane's byte is at least its limit; return how many.
 
-    Arguments: codes, (tokens,) uint32; tokens; coarse; limits, (16 · groups,) uint8; out, (tokens + 1,) uint32.
+    Arguments: coarse, (rows, lanes) uint8; rows; limits, (lanes,) uint8; out, (rows + 1,) uint32.
     """
 
     @intrinsic
-    def reaching(typing: Any, codes: Any, tokens: Any, coarse: Any, limits: Any, out: Any):
+    def reaching(typing: Any, coarse: Any, rows: Any, limits: Any, out: Any):
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            code = Code(context, builder)
-            codes, tokens, coarse, limits, out = arguments
-            limits = _pieces(code, limits, groups)
+            code, kind, bits = Code(context, builder), _vector(lanes), ir.IntType(lanes)
+            coarse, rows, limits, out = arguments
+            limits = load(builder, kind, limits)
 
             def body(number: Any, states: list[Any]) -> list[Any]:
                 (count,) = states
                 store(builder, builder.trunc(number, I32), code.plus(out, count, 4))
-                found = _reaches(code, _row(code, coarse, codes, number, groups), limits)
+                row = load(builder, kind, code.plus(coarse, number, lanes))
+                mask = builder.bitcast(builder.icmp_unsigned(">=", row, limits), bits)
+                found = builder.icmp_unsigned("!=", mask, ir.Constant(bits, 0))
                 return [builder.add(count, builder.zext(found, I64))]
 
-            return code.loop(tokens, [code.integer(0)], body)[0]
+            return code.loop(rows, [code.integer(0)], body)[0]
 
-        return types.int64(*[types.int64] * 5), generate
+        return types.int64(*[types.int64] * 4), generate
 
     return reaching
 
 
-def _counting(groups: int) -> Any:
+def _counting(lanes: int) -> Any:
     """Make the number of rows, at most 255, of which a lane's byte is at least its limit.
 
-    Arguments: coarse; rows; limits, (16 · groups,) uint8; out, (16 · groups,) uint8.
+    Arguments: coarse, (rows, lanes) uint8; rows; limits, (lanes,) uint8; out, (lanes,) uint8.
     """
 
     @intrinsic
     def counting(typing: Any, coarse: Any, rows: Any, limits: Any, out: Any):
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            code = Code(context, builder)
+            code, kind = Code(context, builder), _vector(lanes)
             coarse, rows, limits, out = arguments
-            limits = _pieces(code, limits, groups)
+            limits = load(builder, kind, limits)
 
-            def body(number: Any, counts: list[Any]) -> list[Any]:
-                row = _pieces(code, code.plus(coarse, number, LANES * groups), groups)
-                return [
-                    builder.sub(count, builder.sext(builder.icmp_unsigned(">=", piece, limit), count.type))
-                    for count, piece, limit in zip(counts, row, limits, strict=True)
-                ]
+            def body(number: Any, states: list[Any]) -> list[Any]:
+                row = load(builder, kind, code.plus(coarse, number, lanes))
+                return [builder.sub(states[0], builder.sext(builder.icmp_unsigned(">=", row, limits), kind))]
 
-            zeros = [ir.Constant(ir.VectorType(I8, size), [0] * size) for size in PIECES[groups]]
-            _store(code, code.loop(rows, zeros, body), out)
+            store(builder, code.loop(rows, [ir.Constant(kind, [0] * lanes)], body)[0], out)
             return code.nothing()
 
         return types.void(*[types.int64] * 4), generate
@@ -160,6 +124,6 @@ def _counting(groups: int) -> Any:
     return counting
 
 
-nearest_1, nearest_2, nearest_3, nearest_4 = (_nearest(groups) for groups in (1, 2, 3, 4))
-reaching_1, reaching_2, reaching_3, reaching_4 = (_reaching(groups) for groups in (1, 2, 3, 4))
-counting_1, counting_2, counting_3, counting_4 = (_counting(groups) for groups in (1, 2, 3, 4))
+nearest_16, nearest_32 = _nearest(16), _nearest(32)
+reaching_16, reaching_32 = _reaching(16), _reaching(32)
+counting_16, counting_32 = _counting(16), _counting(32)

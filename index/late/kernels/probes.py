@@ -10,7 +10,7 @@ import numpy as np
 
 from ....jit.compile import compiled
 from .memory import long_at, word_at
-from .nearness import counting_1, counting_2, counting_3, counting_4, reaching_1, reaching_2, reaching_3, reaching_4
+from .nearness import counting_16, counting_32, reaching_16, reaching_32
 from .queries import CHUNK
 from .table import CENTROIDS, FIRST, POSTING_OFFSETS, POSTING_ROWS
 
@@ -22,41 +22,31 @@ BLOCK = 255
 
 
 @compiled()
-def _count(groups, coarse, rows, limits, part, counts):
+def _count(coarse, rows, limits, part, counts):
+    lanes = counts.size
     counts[:] = 0
     for first in range(0, rows, BLOCK):
-        block, start = min(BLOCK, rows - first), coarse + first * 16 * groups
-        if groups == 4:
-            counting_4(start, block, limits.ctypes.data, part.ctypes.data)
-        elif groups == 3:
-            counting_3(start, block, limits.ctypes.data, part.ctypes.data)
-        elif groups == 2:
-            counting_2(start, block, limits.ctypes.data, part.ctypes.data)
+        block, start = min(BLOCK, rows - first), coarse + first * lanes
+        if lanes == 32:
+            counting_32(start, block, limits.ctypes.data, part.ctypes.data)
         else:
-            counting_1(start, block, limits.ctypes.data, part.ctypes.data)
-        for lane in range(16 * groups):
+            counting_16(start, block, limits.ctypes.data, part.ctypes.data)
+        for lane in range(lanes):
             counts[lane] += part[lane]
 
 
 @compiled()
-def _reaching(groups, numbers, rows, coarse, limits, out):
-    if groups == 4:
-        return reaching_4(numbers, rows, coarse, limits, out)
-    if groups == 3:
-        return reaching_3(numbers, rows, coarse, limits, out)
-    if groups == 2:
-        return reaching_2(numbers, rows, coarse, limits, out)
-    return reaching_1(numbers, rows, coarse, limits, out)
+def _reaching(lanes, coarse, rows, limits, out):
+    return reaching_32(coarse, rows, limits, out) if lanes == 32 else reaching_16(coarse, rows, limits, out)
 
 
 @compiled()
-def choose_probes(coarse, rows, numbers, units, nprobe):
+def choose_probes(coarse, rows, units, nprobe):
     """Choose for each lane its nearest centroids: all whose byte is not below that of the nprobe-th.
 
     Args:
         coarse: (rows · lanes,) uint8, as `score_centroids` writes it.
         rows: How many centroids.
-        numbers: (rows,) uint32, 0, 1, 2, …
         units: (lanes,) float64, 0 for lanes that are zero.
         nprobe: Centroids for each lane; more where bytes are equal.
 
@@ -73,7 +63,7 @@ def choose_probes(coarse, rows, numbers, units, nprobe):
         for bit in range(7, -1, -1):
             for lane in range(count):
                 trial[lane] = least[lane] | (1 << bit)
-            _count(count // 16, coarse.ctypes.data + first * rows, rows, trial, part, counts)
+            _count(coarse.ctypes.data + first * rows, rows, trial, part, counts)
             for lane in range(count):
                 if counts[lane] >= nprobe:
                     least[lane], sizes[first + lane] = trial[lane], counts[lane]
@@ -88,9 +78,7 @@ def choose_probes(coarse, rows, numbers, units, nprobe):
         count = min(CHUNK, lanes - first)
         part = coarse[first * rows :]
         least = limits[first : first + count]
-        number = _reaching(
-            count // 16, numbers.ctypes.data, rows, part.ctypes.data, least.ctypes.data, found.ctypes.data
-        )
+        number = _reaching(count, part.ctypes.data, rows, least.ctypes.data, found.ctypes.data)
         for index in range(number):
             row = found[index]
             for lane in range(count):
@@ -145,7 +133,7 @@ def accumulate(table, segment, starts, centroids, gains, sums):
 
 @compiled()
 def best_documents(sums, count):
-    """Return the positions of the `count` largest sums among those that were touched, ascending; equal ones by position.
+    """Return the positions of the `count` largest sums of touched documents, ascending; of equal ones the first.
 
     Args:
         sums: As `accumulate` writes them.

@@ -4,17 +4,19 @@ The score of a lane with a token is an integer times the lane's unit: start[code
 the score with the token's centroid, rounded to units, and the sum the one with its residual. So maxima are compared
 exactly, and every instruction set finds the same.
 
-Lanes are the tokens of a query, rounded up to 16, in chunks of at most 64: a chunk of lanes [first, first + n) owns, of
-an array with x numbers a lane, the part from x · first on, which is laid out (x / 4, n, 4) or (x, n).
+Lanes are the tokens of a query, rounded up to 16. Arrays with many numbers a lane are cut by lanes, and the parts
+follow each other: numbers to multiply with levels are (lanes / 16, padded / 4, 16, 4), starts (lanes / 16, rows, 16),
+and bytes (rows, 32) for each 32 lanes, (rows, 16) for 16 that are left at the end.
 """
 
 import numpy as np
 
 from ....jit.compile import compiled
 from .nearness import coarsen
-from .products import score_1, score_2, score_3, score_4
+from .products import score
 
-CHUNK = 64
+CHUNK = 32
+"""Lanes whose bytes lie side by side."""
 LARGEST_START = 1 << 20
 """A start stays below, so that sums of products and, at 2 bits, their scaling by up to 765 fit 32 bits."""
 INT8_MAX = np.float32(127)
@@ -53,11 +55,9 @@ def quantise(values, steps, nbits, longest, near, far, corrections, factors, sum
         if not unit > 0:
             continue
         scale = largest / INT8_MAX
-        first = lane // CHUNK * CHUNK
-        count = min(CHUNK, lanes - first)
         near_sum, far_sum = np.int32(0), np.int32(0)
         for place in range(dim):
-            at = first * padded + ((place // 4) * count + lane - first) * 4 + place % 4
+            at = lane // 16 * 16 * padded + (place // 4 * 16 + lane % 16) * 4 + place % 4
             one = np.int32(np.rint(values[lane, place] / scale))
             other = np.int32(np.rint(values[lane, place] * steps[place] / unit))
             near[at], far[at] = one, other
@@ -96,19 +96,20 @@ def score_centroids(
     """
     lanes = units.size
     largest = np.empty(lanes, np.int32)
-    for first in range(0, lanes, CHUNK):
-        groups = min(CHUNK, lanes - first) // 16
-        query, out = near.ctypes.data + first * padded, starts.ctypes.data + 4 * first * rows
-        add, times, plus = corrections.ctypes.data, factors.ctypes.data, summands.ctypes.data
-        add, times, plus, top = add + 4 * first, times + 4 * first, plus + 4 * first, largest.ctypes.data + 4 * first
-        if groups == 4:
-            score_4(instructions, levels, rows, padded // 4, query, add, row_factors, times, plus, out, top)
-        elif groups == 3:
-            score_3(instructions, levels, rows, padded // 4, query, add, row_factors, times, plus, out, top)
-        elif groups == 2:
-            score_2(instructions, levels, rows, padded // 4, query, add, row_factors, times, plus, out, top)
-        else:
-            score_1(instructions, levels, rows, padded // 4, query, add, row_factors, times, plus, out, top)
+    for lane in range(0, lanes, 16):
+        score(
+            instructions,
+            levels,
+            rows,
+            padded // 4,
+            near.ctypes.data + lane * padded,
+            corrections.ctypes.data + 4 * lane,
+            row_factors,
+            factors.ctypes.data + 4 * lane,
+            summands.ctypes.data + 4 * lane,
+            starts.ctypes.data + 4 * lane * rows,
+            largest.ctypes.data + 4 * lane,
+        )
     reach = 0.0
     for lane in range(lanes):
         reach = max(reach, (largest[lane] - summands[lane]) * units[lane])
@@ -117,12 +118,10 @@ def score_centroids(
     for lane in range(lanes):
         steps[lane] = units[lane] * 255.0 / reach
         ends[lane] = 255.5 if units[lane] > 0 else 0.0
-    for first in range(0, lanes, CHUNK):
-        groups = min(CHUNK, lanes - first) // 16
-        for group in range(groups):
-            lane = first + 16 * group
-            source = starts.ctypes.data + 4 * (first * rows + 16 * group)
-            target = coarse.ctypes.data + first * rows + 16 * group
-            top, times, plus = largest.ctypes.data + 4 * lane, steps.ctypes.data + 4 * lane, ends.ctypes.data + 4 * lane
-            coarsen(source, rows, groups, top, times, plus, target)
+    for lane in range(0, lanes, 16):
+        first = lane // CHUNK * CHUNK
+        width = min(CHUNK, lanes - first)
+        source, target = starts.ctypes.data + 4 * lane * rows, coarse.ctypes.data + first * rows + lane - first
+        top, times, plus = largest.ctypes.data + 4 * lane, steps.ctypes.data + 4 * lane, ends.ctypes.data + 4 * lane
+        coarsen(source, rows, top, times, plus, target, width)
     return reach / 255.0

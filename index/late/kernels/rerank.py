@@ -1,19 +1,20 @@
 """MaxSim of chosen documents: by their centroids alone, and exactly on the codes.
 
-The exact pass leaves out tokens whose centroid is too far from the document's best in every lane for a residual to make
-up for, and ends when no further document can be expected among the k best.
+The exact pass leaves a document, and ends, when no more can be expected among the k best.
 """
 
 import numpy as np
 
 from ....jit.compile import compiled
 from .memory import byte_at, long_at, short_at, word_at
-from .nearness import nearest_1, nearest_2, nearest_3, nearest_4, reaching_1, reaching_2, reaching_3, reaching_4
-from .products import maximise_1, maximise_2, maximise_3, maximise_4, unpack
+from .nearness import nearest_16, nearest_32
+from .products import maximise, unpack
 from .queries import CHUNK
 from .table import CODE_BYTES, CODES, FIRST, OFFSETS, RESIDUALS, SCALES
 
 LOWEST = np.int32(-(2**31))
+FEWEST = 16
+"""Documents scored before one is judged by what those before it scored."""
 TILE = 8
 """Tokens that are unpacked at once: the next ones arrive from memory while these are multiplied."""
 
@@ -78,43 +79,15 @@ def approximate(table, positions, rows, coarse, longest, nearest, sums):
         _read_codes(table, segment, first, last, codes)
         tokens = last - first
         for lane in range(0, lanes, CHUNK):
-            groups = min(CHUNK, lanes - lane) // 16
             source, out = coarse.ctypes.data + rows * lane, nearest.ctypes.data + number * lanes + lane
-            if groups == 4:
-                nearest_4(codes.ctypes.data, tokens, source, out)
-            elif groups == 3:
-                nearest_3(codes.ctypes.data, tokens, source, out)
-            elif groups == 2:
-                nearest_2(codes.ctypes.data, tokens, source, out)
+            if lanes - lane >= 32:
+                nearest_32(codes.ctypes.data, tokens, source, out)
             else:
-                nearest_1(codes.ctypes.data, tokens, source, out)
+                nearest_16(codes.ctypes.data, tokens, source, out)
         total = 0
         for byte in nearest[number]:
             total += byte
         sums[number] = total if tokens else -1
-
-
-@compiled()
-def _near_tokens(groups, codes, tokens, coarse, limits, out):
-    if groups == 4:
-        return reaching_4(codes, tokens, coarse, limits, out)
-    if groups == 3:
-        return reaching_3(codes, tokens, coarse, limits, out)
-    if groups == 2:
-        return reaching_2(codes, tokens, coarse, limits, out)
-    return reaching_1(codes, tokens, coarse, limits, out)
-
-
-@compiled()
-def _maximise(instructions, groups, levels, tokens, steps, query, starts, codes, scales, maxima):
-    if groups == 4:
-        maximise_4(instructions, levels, tokens, steps, query, starts, codes, scales, maxima)
-    elif groups == 3:
-        maximise_3(instructions, levels, tokens, steps, query, starts, codes, scales, maxima)
-    elif groups == 2:
-        maximise_2(instructions, levels, tokens, steps, query, starts, codes, scales, maxima)
-    else:
-        maximise_1(instructions, levels, tokens, steps, query, starts, codes, scales, maxima)
 
 
 @compiled()
@@ -133,6 +106,57 @@ def _replace_least(heap, value):
 
 
 @compiled()
+def _note(moments, x, y):
+    """Add a point to the sums that a line through all points is found from."""
+    moments[0] += 1.0
+    moments[1] += x
+    moments[2] += y
+    moments[3] += x * x
+    moments[4] += x * y
+    moments[5] += y * y
+
+
+@compiled()
+def _highest(moments, x, margin):
+    """Return what the line (least squares) says of x, and `margin` standard deviations more."""
+    n, sum_x, sum_y, sum_xx, sum_xy, sum_yy = moments
+    spread, common = n * sum_xx - sum_x * sum_x, n * sum_xy - sum_x * sum_y
+    slope = common / spread if spread > 0 else 0.0
+    variance = (n * sum_yy - sum_y * sum_y - slope * common) / (n * n)
+    return (sum_y + slope * (n * x - sum_x)) / n + margin * np.sqrt(max(variance, 0.0))
+
+
+@compiled()
+def _raise_maxima(
+    instructions, table, segment, first, codes, tokens, width, padded, starts, rows, far, lanes, last, tile, maxima
+):
+    """Raise the maxima of lanes [lanes, last) over all tokens of a document."""
+    chosen, scales, levels = tile
+    maxima[lanes:last] = LOWEST
+    for start in range(0, tokens, TILE):
+        size = min(TILE, tokens - start)
+        for index in range(size):
+            token = start + index
+            chosen[index] = codes[token]
+            if table[segment, SCALES] != 0:
+                scales[index] = 255 + 2 * byte_at(table[segment, SCALES], first + token)
+            source = table[segment, RESIDUALS] + (first + token) * width
+            unpack(instructions, source, width, levels.ctypes.data + index * padded)
+        for lane in range(lanes, last, 16):
+            maximise(
+                instructions,
+                levels.ctypes.data,
+                size,
+                padded // 4,
+                far.ctypes.data + lane * padded,
+                starts.ctypes.data + 4 * lane * rows,
+                chosen.ctypes.data,
+                scales.ctypes.data,
+                maxima.ctypes.data + 4 * lane,
+            )
+
+
+@compiled()
 def score_documents(
     instructions,
     table,
@@ -141,112 +165,82 @@ def score_documents(
     width,
     padded,
     starts,
-    coarse,
     far,
-    units,
-    worth,
+    worths,
     nearest,
-    slack,
     expected,
     k,
     margin,
     longest,
     scores,
 ):
-    """Write the MaxSim of documents, in the order given, until none that follows can be expected among the k best.
+    """Write the MaxSim of documents, in the order given, as far as they can be expected among the k best.
 
-    What a document scores is predicted from its sum of bytes by the line through those scored so far (least squares);
-    the pass ends when the prediction for the next one stays below the k-th best by `margin` standard deviations.
+    What a document's lanes score is predicted from their sum of bytes by the line through those scored so far (least
+    squares), plus `margin` standard deviations. The pass ends at the first document whose prediction stays below the
+    k-th best score, and leaves a document after half of its lanes if these and the prediction for the others do.
 
     Args:
         instructions: Of what the kernel is made.
         table: Of segments.
         positions: (n,) int64.
-        rows: How many centroids `starts` and `coarse` hold.
+        rows: How many centroids `starts` holds.
         width: Bytes of a token's residual.
         padded: Its levels.
         starts: (rows · lanes,) int32, as `score_centroids` writes them.
-        coarse: (rows · lanes,) uint8.
         far: (lanes · padded,) int8.
-        units: (lanes,) float64.
-        worth: Units in a number of the maxima, less than 1 where tokens have scales.
-        nearest: (n, lanes) uint8: the largest byte of each lane. Not read without slack.
-        slack: (lanes,) uint8: tokens whose byte is lower than the largest by more, in every lane, are left out; or
-            empty: all tokens count.
+        worths: (lanes,) float64, what 1 in a lane's maxima is worth.
+        nearest: (n, lanes) uint8: the largest byte of each lane. Not read where all are scored.
         expected: (n,) int64, the sum of bytes of each document, largest first, or empty: score all.
         k: Documents wanted, at least 1.
         margin: In standard deviations.
         longest: Tokens of the longest of these documents.
-        scores: (n,) float32 out; -inf for documents without tokens.
+        scores: (n,) float32 out; -inf for documents without tokens and those that were left.
 
     Returns:
-        How many documents were scored.
+        How many documents were looked at.
     """
-    lanes = units.size
-    codes, kept = np.empty(longest + 1, np.uint32), np.empty(longest + 1, np.uint32)
-    chosen, scales, levels = np.empty(TILE, np.uint32), np.full(TILE, 510, np.uint32), np.empty(TILE * padded, np.uint8)
-    limits, maxima = np.empty(lanes, np.uint8), np.empty(CHUNK, np.int32)
+    lanes, whole = worths.size, expected.size == 0
+    half = lanes if whole else (lanes // 16 + 1) // 2 * 16
+    fewest = max(k, FEWEST)
+    codes, maxima = np.empty(longest, np.uint32), np.empty(lanes, np.int32)
+    tile = (np.empty(TILE, np.uint32), np.full(TILE, 510, np.uint32), np.empty(TILE * padded, np.uint8))
     heap = np.full(k, -np.inf, np.float32)
-    n, sum_x, sum_y, sum_xx, sum_xy, sum_yy = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    all_moments, rest_moments = np.zeros(6), np.zeros(6)
     for number in range(positions.size):
-        if expected.size and number >= max(k, 16) and number % 4 == 0:
-            spread = n * sum_xx - sum_x * sum_x
-            slope = (n * sum_xy - sum_x * sum_y) / spread if spread > 0 else 0.0
-            variance = ((n * sum_yy - sum_y * sum_y) - slope * (n * sum_xy - sum_x * sum_y)) / (n * n)
-            reach = (sum_y + slope * (n * expected[number] - sum_x)) / n + margin * np.sqrt(max(variance, 0.0))
-            if reach < heap[0]:
-                return number
+        judged = not whole and all_moments[0] >= fewest
+        if judged and _highest(all_moments, float(expected[number]), margin) < heap[0]:
+            return number
         segment = _segment_of(table, positions[number])
         first, last = _bounds(table, segment, positions[number])
         tokens = last - first
+        scores[number] = -np.inf
         if tokens == 0:
-            scores[number] = -np.inf
             continue
         _read_codes(table, segment, first, last, codes)
+        _raise_maxima(
+            *(instructions, table, segment, first, codes, tokens, width, padded, starts, rows, far),
+            *(0, half, tile, maxima),
+        )
         total = 0.0
-        for lane in range(0, lanes, CHUNK):
-            groups = min(CHUNK, lanes - lane) // 16
-            count = tokens
-            if slack.size:
-                for place in range(lane, lane + 16 * groups):
-                    byte = nearest[number, place]
-                    limits[place] = 255 if units[place] == 0 else byte - min(byte, slack[place])
-                source = coarse.ctypes.data + rows * lane
-                limit = limits.ctypes.data + lane
-                count = _near_tokens(groups, codes.ctypes.data, tokens, source, limit, kept.ctypes.data)
-                count = max(count, 1)  # a chunk of zero lanes
-            query, start = far.ctypes.data + lane * padded, starts.ctypes.data + 4 * rows * lane
-            maxima[:] = LOWEST
-            for tile in range(0, count, TILE):
-                size = min(TILE, count - tile)
-                for index in range(size):
-                    token = kept[tile + index] if slack.size else tile + index
-                    chosen[index] = codes[token]
-                    if table[segment, SCALES] != 0:
-                        scales[index] = 255 + 2 * byte_at(table[segment, SCALES], first + token)
-                    source = table[segment, RESIDUALS] + (first + token) * width
-                    unpack(instructions, source, width, levels.ctypes.data + index * padded)
-                _maximise(
-                    instructions,
-                    groups,
-                    levels.ctypes.data,
-                    size,
-                    padded // 4,
-                    query,
-                    start,
-                    chosen.ctypes.data,
-                    scales.ctypes.data,
-                    maxima.ctypes.data,
-                )
-            for place in range(lane, lane + 16 * groups):
-                total += units[place] * maxima[place - lane]
-        total *= worth
-        score = np.float32(total)
-        scores[number] = score
-        if expected.size:
-            x, y = float(expected[number]), total
-            n, sum_x, sum_y = n + 1.0, sum_x + x, sum_y + y
-            sum_xx, sum_xy, sum_yy = sum_xx + x * x, sum_xy + x * y, sum_yy + y * y
-            if score > heap[0]:
-                _replace_least(heap, score)
+        for lane in range(half):
+            total += worths[lane] * maxima[lane]
+        if half < lanes:
+            rest_expected, known = 0, total
+            for lane in range(half, lanes):
+                rest_expected += nearest[number, lane]
+            if judged and total + _highest(rest_moments, float(rest_expected), margin) < heap[0]:
+                continue
+            _raise_maxima(
+                *(instructions, table, segment, first, codes, tokens, width, padded, starts, rows, far),
+                *(half, lanes, tile, maxima),
+            )
+            for lane in range(half, lanes):
+                total += worths[lane] * maxima[lane]
+            _note(rest_moments, float(rest_expected), total - known)
+        scores[number] = total
+        if not whole:
+            _note(all_moments, float(expected[number]), total)
+            if scores[number] > heap[0]:
+                _replace_least(heap, scores[number])
     return positions.size

@@ -1,0 +1,102 @@
+"""ColBERTs on this package's own networks: tokenizer, stream, projection, and rows straight into one matrix."""
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from ..checkpoint import Checkpoint
+from ..feeding import batches_of_states
+from ..networks import Kind, Network, find_kind, follows_attended
+from ..precision import resolve_precision
+from ..reading import TOKENIZER, check_vocabulary, open_tokenizer, reads_as_saved
+from ..tokens import TokenMatrix
+from ..transfers import Fetched, sent
+from ..weights import CONFIG
+from .encoder import ColbertEncoder, placed
+from .head import TokenHead, read_token_head
+from .reading import ColbertReader, ReadTokens, has_filler
+from .settings import ColbertSettings
+
+FOLLOWING_ATTENTION = "padded"
+"""The back-end of a second network, for queries that the first one does not run."""
+
+
+class PackedColbert(ColbertEncoder):
+    """A late-interaction encoder on one stream of tokens; see `ColbertEncoder`.
+
+    Queries that are filled up with tokens to which nothing attends go, where the network has attention for whole texts
+    only, through a second one of the same weights in float32, which is made when the first such query comes.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        settings: ColbertSettings,
+        kind: Kind,
+        device: torch.device,
+        precision: str,
+        attention: str | None = None,
+        pool_factor: float | None = None,
+    ) -> None:
+        self._network = kind.load(checkpoint, device, precision, attention)
+        self._kind = kind
+        self._head: TokenHead = read_token_head(checkpoint, settings, device)
+        self._readers = {task: ColbertReader(checkpoint, settings, task) for task in ("query", "document")}
+        check_vocabulary(checkpoint, self._readers["query"].tokenizer, kind.rows(checkpoint.config))
+        dim = self._head.dim or self._network.width
+        super().__init__(checkpoint, settings, dim, str(device), precision, pool_factor)
+
+    def _read(self, texts: Sequence[str], task: str) -> ReadTokens:
+        return self._readers[task].read(texts)
+
+    @cached_property
+    def _following(self) -> Network:
+        if follows_attended(self._network):
+            return self._network
+        return self._kind.load(self._checkpoint, self._network.device, "fp32", FOLLOWING_ATTENTION)
+
+    @torch.inference_mode()
+    def _token_vectors(self, read: ReadTokens) -> TokenMatrix:
+        network = self._network if read.attended is None else self._following
+        batches = batches_of_states(network, self._kind, read)
+        found = [(texts, self._rows(read.kept_of(texts), hidden)) for texts, _, hidden in batches]
+        until = np.concatenate([[0], np.cumsum(read.kept)])
+        lengths = until[read.offsets[1:]] - until[read.offsets[:-1]]
+        return placed(((texts, rows.result().numpy()) for texts, rows in found), lengths, self.dim)
+
+    def _rows(self, kept: np.ndarray, hidden: torch.Tensor) -> Fetched:
+        if not kept.all():
+            hidden = hidden[sent(torch.from_numpy(np.flatnonzero(kept)), hidden.device)]
+        return Fetched(self._head(hidden))
+
+
+def load_packed_colbert(
+    checkpoint: Checkpoint,
+    settings: ColbertSettings,
+    device: torch.device,
+    precision: str | None,
+    attention: str | None = None,
+    pool_factor: float | None = None,
+) -> ColbertEncoder | None:
+    """Return an encoder on our own network, or None where the checkpoint holds something that it does not cover.
+
+    Raises:
+        InputError: The network cannot be loaded as asked, its weights are damaged, or its tokenizer lacks a token that
+            the checkpoint asks for or has some that the network has no embedding for.
+    """
+    kind = find_kind(checkpoint.config, checkpoint.network_folder / CONFIG)
+    if kind is None:
+        return None
+    if settings.foreign or not _is_read_here(checkpoint, settings):
+        kind.check(checkpoint)
+        return None
+    chosen = resolve_precision(precision, device, kind.precisions(checkpoint.config, device, attention))
+    return PackedColbert(checkpoint, settings, kind, device, chosen, attention, pool_factor)
+
+
+def _is_read_here(checkpoint: Checkpoint, settings: ColbertSettings) -> bool:
+    if not (checkpoint.network_folder / TOKENIZER).is_file() or not reads_as_saved(checkpoint, ("query_expansion",)):
+        return False
+    return settings.expansion is None or has_filler(checkpoint, open_tokenizer(checkpoint), settings.expansion)
