@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .encoders.accelerate import accelerate as accelerate
+    from .encoders.colbert import ColbertEncoder as ColbertEncoder
     from .encoders.dense import DenseEncoder as DenseEncoder
     from .encoders.loading import load_encoder as load_encoder
+    from .encoders.tokens import TokenMatrix as TokenMatrix
     from .errors import InputError as InputError
     from .errors import ModernirError as ModernirError
     from .eval.evaluate import evaluate as evaluate
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "ColbertEncoder": "encoders.colbert",
     "DenseEncoder": "encoders.dense",
     "Document": "index.documents",
     "Hit": "retrieval.retriever",
@@ -28,6 +31,7 @@ _HOMES = {
     "InputError": "errors",
     "ModernirError": "errors",
     "Retriever": "retrieval.retriever",
+    "TokenMatrix": "encoders.tokens",
     "accelerate": "encoders.accelerate",
     "evaluate": "eval.evaluate",
     "load_encoder": "encoders.loading",

@@ -56,7 +56,7 @@ def load_ours(
     """Load through `modernir.load_encoder`."""
     from ..encoders.loading import load_encoder
 
-    encoder = load_encoder(model, device, precision, trust_remote_code, attention)
+    encoder = load_encoder(model, device, precision, trust_remote_code, attention, kind="dense")
 
     def encode(request: Request) -> "np.ndarray":
         task, texts = request

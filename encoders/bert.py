@@ -62,9 +62,6 @@ class Layer:
 class BertNetwork:
     """The encoder stack of a BERT checkpoint; calling it maps a stream to hidden states.
 
-    Attributes:
-        follows_attended: It runs streams of which not every token is attended to.
-
     Args:
         config: The checkpoint's `config.json`.
         weights: Its tensors, with or without the `bert.` prefix; each is read once in full to see that it is finite.
@@ -75,8 +72,6 @@ class BertNetwork:
         InputError: A size in the config makes no sense, or a tensor is missing, of another shape or type than the
             config says, or not finite.
     """
-
-    follows_attended = True
 
     def __init__(
         self,

@@ -21,7 +21,7 @@ class Network(Protocol):
     """Maps a stream to the last hidden states, (tokens, width) on its device, for encoding only.
 
     One that has several streams under way at a time also offers `map(streams)`, an iterator of their hidden states in
-    order. One that runs streams with `Stream.attended` set says so with an attribute `follows_attended` that is True.
+    order.
     """
 
     device: torch.device
@@ -79,11 +79,6 @@ def hidden_states(network: Network, streams: Iterable[Stream]) -> Iterator[torch
     """Yield the hidden states of each stream, in order."""
     mapped: Callable[[Iterable[Stream]], Iterator[torch.Tensor]] | None = getattr(network, "map", None)
     return mapped(streams) if mapped else map(network, streams)
-
-
-def follows_attended(network: Network) -> bool:
-    """Say whether a network runs streams of which not every token is attended to."""
-    return bool(getattr(network, "follows_attended", False))
 
 
 def _load_bert(checkpoint: Checkpoint, device: torch.device, precision: str, attention: str | None) -> Network:

@@ -26,7 +26,7 @@ class Rows:
         self.keys = arrays["keys"]
         self._offsets = arrays["id_offsets"]
         self._text = arrays["id_bytes"]
-        self._view = memoryview(self._text)  # slices of it are cheaper than the array's
+        self._view = self._text.data  # slices of it are cheaper than the array's
 
     def __len__(self) -> int:
         return len(self.keys)

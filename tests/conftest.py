@@ -1,5 +1,6 @@
 """What all tests share: no network, a tiny random encoder, a tiny collection, the command line as a process."""
 
+import io
 import json
 import os
 import signal
@@ -42,6 +43,27 @@ def pytest_configure() -> None:
         with suppress(FileNotFoundError):  # another run of the tests was first
             if cached.stat().st_mtime < newest:
                 cached.unlink()
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., SimpleNamespace]:
+    """Run the command line in this process; returns code, stdout and stderr."""
+
+    def run(*args: object, stdin: str = "") -> SimpleNamespace:
+        from modernir import cli
+
+        monkeypatch.setattr(sys, "argv", ["modernir", *map(str, args)])
+        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+        capsys.readouterr()
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as leaving:
+            code = leaving.code or 0
+        captured = capsys.readouterr()
+        return SimpleNamespace(code=code, stdout=captured.out, stderr=captured.err)
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 """The command line: the whole path on a tiny model, and one clear line for whatever a user gets wrong."""
 
 import errno
-import io
 import json
 import os
 import shutil
@@ -21,25 +20,6 @@ from modernir import cli
 from modernir.index.index import Index
 
 Call = Callable[..., SimpleNamespace]
-
-
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
-    """Run the command line in this process; returns code, stdout and stderr."""
-
-    def run(*args: object, stdin: str = "") -> SimpleNamespace:
-        monkeypatch.setattr(sys, "argv", ["modernir", *map(str, args)])
-        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
-        capsys.readouterr()
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as leaving:
-            code = leaving.code or 0
-        captured = capsys.readouterr()
-        return SimpleNamespace(code=code, stdout=captured.out, stderr=captured.err)
-
-    return run
 
 
 @pytest.fixture(scope="module")

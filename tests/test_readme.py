@@ -17,7 +17,7 @@ def blocks(language: str, heading: str) -> list[str]:
 
 def test_the_tour_of_the_command_line_runs_line_by_line(tmp_path: Path) -> None:
     offline = [block for block in blocks("sh", "The command line") if "--dataset" not in block]
-    assert len(offline) == 3
+    assert len(offline) == 4
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     script = "set -e\n" + "\n".join(offline)
     done = subprocess.run(["sh", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True)

@@ -1,14 +1,13 @@
 """ColBERTs on this package's own networks: tokenizer, stream, projection, and rows straight into one matrix."""
 
 from collections.abc import Sequence
-from functools import cached_property
 
 import numpy as np
 import torch
 
 from ..checkpoint import Checkpoint
 from ..feeding import batches_of_states
-from ..networks import Kind, Network, find_kind, follows_attended
+from ..networks import Kind, find_kind
 from ..precision import resolve_precision
 from ..reading import TOKENIZER, check_vocabulary, open_tokenizer, reads_as_saved
 from ..tokens import TokenMatrix
@@ -19,16 +18,9 @@ from .head import TokenHead, read_token_head
 from .reading import ColbertReader, ReadTokens, has_filler
 from .settings import ColbertSettings
 
-FOLLOWING_ATTENTION = "padded"
-"""The back-end of a second network, for queries that the first one does not run."""
-
 
 class PackedColbert(ColbertEncoder):
-    """A late-interaction encoder on one stream of tokens; see `ColbertEncoder`.
-
-    Queries that are filled up with tokens to which nothing attends go, where the network has attention for whole texts
-    only, through a second one of the same weights in float32, which is made when the first such query comes.
-    """
+    """A late-interaction encoder on one stream of tokens; see `ColbertEncoder`."""
 
     def __init__(
         self,
@@ -51,16 +43,9 @@ class PackedColbert(ColbertEncoder):
     def _read(self, texts: Sequence[str], task: str) -> ReadTokens:
         return self._readers[task].read(texts)
 
-    @cached_property
-    def _following(self) -> Network:
-        if follows_attended(self._network):
-            return self._network
-        return self._kind.load(self._checkpoint, self._network.device, "fp32", FOLLOWING_ATTENTION)
-
     @torch.inference_mode()
     def _token_vectors(self, read: ReadTokens) -> TokenMatrix:
-        network = self._network if read.attended is None else self._following
-        batches = batches_of_states(network, self._kind, read)
+        batches = batches_of_states(self._network, self._kind, read)
         found = [(texts, self._rows(read.kept_of(texts), hidden)) for texts, _, hidden in batches]
         until = np.concatenate([[0], np.cumsum(read.kept)])
         lengths = until[read.offsets[1:]] - until[read.offsets[:-1]]

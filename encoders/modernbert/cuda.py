@@ -44,13 +44,10 @@ class CudaNetwork:
     Attributes:
         device: Where it runs.
         width: Width of the hidden states.
-        follows_attended: It runs streams of which not every token is attended to.
 
     Raises:
         InputError: The attention back-end is unknown or does not run here.
     """
-
-    follows_attended = True
 
     def __init__(
         self,

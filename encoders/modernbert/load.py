@@ -59,13 +59,10 @@ class PlainNetwork:
     Attributes:
         device: Where it runs.
         width: Width of a hidden state.
-        follows_attended: It runs streams of which not every token is attended to.
 
     Raises:
         InputError: The attention back-end is unknown or does not run here.
     """
-
-    follows_attended = True
 
     def __init__(self, network: ModernBert, device: torch.device, dtype: torch.dtype, attention: str | None) -> None:
         from .attention.choose import choose

@@ -67,7 +67,8 @@ class CodedSegment:
         residuals: (tokens, width) uint8, packed levels.
         scales: (tokens,) uint8, or None where the codec has none.
         posting_offsets: (centroids + 1,) int64, of the codec's version that it was written with.
-        posting_rows: uint32, the rows of each centroid, ascending, every one once.
+        posting_rows: uint16, or uint32 where there are more rows than that counts; the rows of each centroid,
+            ascending, every one once.
         settled: Always so.
         calibration: Settings of search that were found for it.
     """
@@ -183,10 +184,11 @@ class _Writing:
         postings = Postings(self._codes_and_rows, len(self.codec.centroids), self.memory)
         kind, width, entries = self.codec.code_type, self.codec.width, int(postings.counts.sum())
         codes = (codes for codes, _ in self._codes_and_rows())
+        row_type = np.uint16 if len(self.offsets) - 1 <= 1 << 16 else np.uint32
         arrays: dict[str, np.ndarray | Blocks] = {
             "offsets": self.offsets,
             "posting_offsets": postings.offsets,
-            "posting_rows": Blocks(np.uint32, (entries,), postings.rows()),
+            "posting_rows": Blocks(row_type, (entries,), postings.rows()),
             "codes": Blocks(kind, (tokens,), codes),
             "residuals": Blocks(np.uint8, (tokens, width), self._residuals()),
         }

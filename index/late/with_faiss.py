@@ -12,6 +12,7 @@ import numpy as np
 from ..engine import Found
 from ..masks import Mask
 from .codec import Codec
+from .effort import default_candidates, default_nprobe
 from .ragged import concatenated
 from .segment import CodedSegment
 from .tokens import Tokens
@@ -131,7 +132,7 @@ def _gains(segment: CodedSegment, nearness: np.ndarray, probed: np.ndarray) -> n
         inside = centroids < known  # appended after this segment was written: in none of its rows
         firsts = segment.posting_offsets[centroids[inside]]
         counts = segment.posting_offsets[centroids[inside] + 1] - firsts
-        rows, places = np.unique(segment.posting_rows[concatenated(firsts, counts)], return_index=True)
+        rows, places = np.unique(segment.posting_rows[concatenated(firsts, counts)].astype(np.int64), return_index=True)
         gains = np.repeat(scores[inside] - scores[-1], counts)[places]  # the first place is the nearest centroid
         sums[rows] = np.maximum(sums[rows], 0) + gains
     return sums
@@ -145,13 +146,3 @@ def decoder(codec: Codec, segment: CodedSegment) -> Decode:
         return codec.decode(segment.codes[tokens], segment.residuals[tokens], scales)
 
     return decode
-
-
-def default_nprobe(k: int) -> int:
-    """Return how many centroids to probe for each token when k rows are asked for."""
-    return 16 if k <= 10 else 32
-
-
-def default_candidates(documents: int, k: int) -> int:
-    """Return how many of so many documents to score exactly when k are asked for."""
-    return int(np.clip(2.5 * np.sqrt(documents) * np.sqrt(k / 10), max(256, k), max(2048, k)))

@@ -12,9 +12,9 @@ import numpy as np
 from ..engine import Found
 from ..masks import Mask
 from .codec import Codec
+from .effort import default_candidates, default_nprobe
 from .segment import CodedSegment
 from .uncompressed import best
-from .with_faiss import default_candidates, default_nprobe
 
 if TYPE_CHECKING:
     import torch

@@ -12,7 +12,7 @@ from modernir.encoders.modernbert.cuda import CudaNetwork
 from modernir.encoders.modernbert.folder import read_network
 from modernir.encoders.modernbert.fused import Regions
 from modernir.encoders.modernbert.network import ModernBert
-from modernir.encoders.networks import Network, find_kind, follows_attended
+from modernir.encoders.networks import Network, find_kind
 from modernir.encoders.stream import Stream
 from modernir.encoders.transfers import send
 
@@ -62,17 +62,16 @@ def by_transformers(folder: Path, texts: list[torch.Tensor]) -> torch.Tensor:
     return torch.cat(states)
 
 
-def network_of(folder: Path, attention: str) -> Network:
+def network_of(folder: Path, attention: str | None) -> Network:
     checkpoint = open_checkpoint(folder)
     kind = find_kind(checkpoint.config)
     assert kind is not None
     return kind.load(checkpoint, CPU, "fp32", attention)
 
 
-@pytest.mark.parametrize("attention", ["plain", "padded", "blockwise"])
-def test_states_equal_transformers(attention: str, folder: Path, texts: list[torch.Tensor]) -> None:
+@pytest.mark.parametrize("attention", [None, "plain", "padded", "blockwise"])
+def test_states_equal_transformers(attention: str | None, folder: Path, texts: list[torch.Tensor]) -> None:
     network = network_of(folder, attention)
-    assert follows_attended(network)
     torch.testing.assert_close(network(stream_of(texts)), by_transformers(folder, texts), atol=2e-5, rtol=0)
 
 

@@ -528,7 +528,7 @@ class TestRefusals:
         modules[1]["type"] = "pylate.models.Dense.Dense"
         (folder / "modules.json").write_text(json.dumps(modules))
         with pytest.raises(InputError, match="multi-vector"):
-            load_encoder(folder)
+            load_encoder(folder, kind="dense")
 
     def test_a_module_class_that_comes_with_the_checkpoint(self, make_checkpoint: Make, tmp_path: Path) -> None:
         folder = shutil.copytree(make_checkpoint(), tmp_path / "model")

@@ -54,7 +54,8 @@ class Sight:
     def of(cls, stream: Stream, config: ModernBertConfig, *, is_global: bool) -> "Sight":
         """Work it out for global or for local layers."""
         lengths, ends = np.array(stream.lengths), stream.offsets[1:].numpy()
-        low, high = np.repeat(ends - lengths, lengths), np.repeat(ends, lengths)
+        seen = lengths if stream.attended is None else np.array(stream.attended)
+        low, high = np.repeat(ends - lengths, lengths), np.repeat(ends - lengths + seen, lengths)
         if not is_global:
             place = np.arange(len(low))
             low, high = np.maximum(low, place - config.window), np.minimum(high, place + config.window + 1)
@@ -203,6 +204,10 @@ class _Run:
             last_head = min(self._heads, first_head + step)
             out = as_numpy(self._mixed[: self.tokens])
             attend(self._queries, self._keys, self._values, sight.low, sight.high, out, first_head, last_head)
+            blind = (sight.high <= sight.low)[: self.tokens]
+            if blind.any():  # of the tokens that are not attended to; what sees nothing takes nothing on
+                width = out.shape[1] // self._heads
+                out[blind, first_head * width : last_head * width] = 0
 
         @torch.inference_mode()
         def finish(first: int, x: torch.Tensor) -> torch.Tensor:

@@ -9,10 +9,10 @@ sums, and equal sums are told apart by position.
 import numpy as np
 
 from ....jit.compile import compiled
-from .memory import long_at, word_at
+from .memory import long_at, short_at, word_at
 from .nearness import counting_16, counting_32, reaching_16, reaching_32
 from .queries import CHUNK
-from .table import CENTROIDS, FIRST, POSTING_OFFSETS, POSTING_ROWS
+from .table import CENTROIDS, FIRST, POSTING_BYTES, POSTING_OFFSETS, POSTING_ROWS
 
 SUM_BITS = 20
 SUM_MASK = (1 << SUM_BITS) - 1
@@ -114,7 +114,7 @@ def accumulate(table, segment, starts, centroids, gains, sums):
             documents that no list named.
     """
     offsets, rows = table[segment, POSTING_OFFSETS], table[segment, POSTING_ROWS]
-    known, first = table[segment, CENTROIDS], table[segment, FIRST]
+    known, first, short = table[segment, CENTROIDS], table[segment, FIRST], table[segment, POSTING_BYTES] == 2
     lanes, shift = starts.size - 1, 0
     while (255 >> shift) * lanes > SUM_MASK:
         shift += 1
@@ -125,7 +125,7 @@ def accumulate(table, segment, starts, centroids, gains, sums):
                 continue
             gain = np.uint32(gains[probe] >> np.uint32(shift))
             for place in range(long_at(offsets, centroids[probe]), long_at(offsets, centroids[probe] + 1)):
-                document = first + word_at(rows, place)
+                document = first + (short_at(rows, place) if short else word_at(rows, place))
                 word = sums[document]
                 added = np.uint32(0) if word >> np.uint32(SUM_BITS) == tag else gain
                 sums[document] = ((word & np.uint32(SUM_MASK)) + added) | (tag << np.uint32(SUM_BITS))

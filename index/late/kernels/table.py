@@ -19,10 +19,11 @@ SCALES = 5
 POSTING_OFFSETS = 6
 """Address of (centroids + 1,) int64: where a centroid's documents begin."""
 POSTING_ROWS = 7
-"""Address of uint32: rows of documents, each once a centroid."""
-CENTROIDS = 8
+"""Address of uint16 or uint32: rows of documents, each once a centroid."""
+POSTING_BYTES = 8
+CENTROIDS = 9
 """Centroids that the posting lists know."""
-COLUMNS = 9
+COLUMNS = 10
 
 
 def segment_table(segments: Sequence[Any], bounds: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
@@ -48,5 +49,6 @@ def segment_table(segments: Sequence[Any], bounds: np.ndarray) -> tuple[np.ndarr
                 table[row, column] = held[-1].ctypes.data
         table[row, FIRST] = bounds[row]
         table[row, CODE_BYTES] = segment.codes.itemsize
+        table[row, POSTING_BYTES] = segment.posting_rows.itemsize
         table[row, CENTROIDS] = len(segment.posting_offsets) - 1
     return table, held
