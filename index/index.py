@@ -34,7 +34,7 @@ class Index(IndexReader):
     """An index folder; see `Index.create` and `Index.open`."""
 
     def __init__(self, path: Path, writable: bool, memory: int | str | None) -> None:
-        self.path = path
+        self.path, budget = path, _budget(memory)
         self._writer: Writer | None = None
         self._lock = FileLock(path / LOCK_FILE) if writable and (path / CATALOG_FILE).is_file() else None
         if self._lock is not None:
@@ -46,8 +46,7 @@ class Index(IndexReader):
             self._catalog = Catalog(path, writable)
             if writable:
                 self._sweep()
-            budget = parse_bytes(DEFAULT_MEMORY if memory is None else memory)
-            super().__init__(path, self._catalog, max(budget, LEAST_MEMORY))
+            super().__init__(path, self._catalog, budget)
         except BaseException:
             self._unlock()
             raise
@@ -78,10 +77,10 @@ class Index(IndexReader):
         Raises:
             InputError: An index is there already, or an argument is not one of its values.
         """
-        checked = checked_kind(kind, dim, metric, engine)
+        checked, budget = checked_kind(kind, dim, metric, engine), _budget(memory)
         own = {"kind": kind, "dim": dim, "metric": metric, "engine": checked}
         Catalog.create(Path(path), {**(settings or {}), **own})
-        return cls(Path(path), writable=True, memory=memory)
+        return cls(Path(path), writable=True, memory=budget)
 
     @classmethod
     def open(
@@ -254,3 +253,7 @@ class Index(IndexReader):
 def _size(segment: OpenSegment, mask: Mask | None) -> Size:
     rows = len(segment.rows)
     return Size(rows, 0 if mask is None else rows - mask.count, segment.vectors.settled)
+
+
+def _budget(memory: int | str | None) -> int:
+    return max(parse_bytes(DEFAULT_MEMORY if memory is None else memory), LEAST_MEMORY)
