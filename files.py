@@ -81,6 +81,13 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def sync_files(folder: Path) -> None:
+    """Flush the files of a folder to disk."""
+    for file in folder.iterdir():
+        with file.open("rb+") as stream:
+            os.fsync(stream.fileno())
+
+
 def file_checksum(path: Path) -> str:
     """Return the XXH3-128 of a file's bytes as 32 hexadecimal digits."""
     digest = xxhash.xxh3_128()

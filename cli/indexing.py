@@ -182,6 +182,7 @@ def index_delete(
 
     wanted = read_ids(ids or [], ids_file, sys.stdin)
     with Index.open(index, writable=True) as opened:
+        opened.require_finished()
         wanted += opened.matching(filter) if filter is not None else []
         if not wanted and filter is None:
             raise InputError("nothing to delete; give ids, --ids FILE or --filter")
@@ -202,6 +203,7 @@ def index_compact(index: IndexFolder, memory: Memory = None, as_json: AsJson = F
     from ..index.index import Index
 
     with Index.open(index, writable=True, memory=memory) as opened:
+        opened.require_finished()
         before = opened.info()
         opened.compact()
         after = opened.info()
@@ -248,6 +250,7 @@ def index_export(
     from ..index.index import Index
 
     with Index.open(index) as opened:
+        opened.require_finished()
         export_index(opened, output)
     sys.stdout.write(f"{output}\n")
 

@@ -7,25 +7,19 @@ segments before, and a deleted or replaced document leaves its key behind as a t
 
 import json
 import sqlite3
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from threading import RLock
 from typing import Any
-
-import numpy as np
 
 from ..errors import InputError
 from ..files import sync_folder
 from . import lexical
+from .catalog_reader import CATALOG_FILE, FORMAT, CatalogReader, FileRow, SegmentRow, in_parts
 from .connection import connect
 from .documents import Document
-from .filters import Filter
 
-CATALOG_FILE = "catalog.sqlite"
-FORMAT = 2
+BUSY_MILLISECONDS = 5000
 SCHEMA = """
 PRAGMA auto_vacuum = INCREMENTAL;
 CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -38,49 +32,21 @@ CREATE TABLE segments (
 CREATE TABLE files (
     name TEXT PRIMARY KEY, segment INTEGER REFERENCES segments, bytes INTEGER NOT NULL, checksum TEXT NOT NULL
 ) WITHOUT ROWID;
-CREATE TABLE tombstones (key INTEGER PRIMARY KEY);
+CREATE TABLE tombstones (number INTEGER PRIMARY KEY, key INTEGER NOT NULL UNIQUE);
 """
 
 
-@dataclass(frozen=True)
-class FileRow:
-    """What the catalog says of a file: its name in the folder, size in bytes and XXH3-128."""
-
-    name: str
-    bytes: int
-    checksum: str
-
-
-@dataclass(frozen=True)
-class SegmentRow:
-    """What the catalog says of a segment: `rows` documents whose keys lie between first_key and last_key."""
-
-    number: int
-    first_key: int
-    last_key: int
-    rows: int
-    files: tuple[FileRow, ...]
-
-
-class Catalog:
-    """A connection to a catalog; one for reading and, with `writable`, one more for writing.
+class Catalog(CatalogReader):
+    """The catalog of an index, for reading and, with `writable`, for writing.
 
     Raises:
         InputError: The folder holds no catalog, or one of a newer format.
     """
 
     def __init__(self, folder: Path, writable: bool = False) -> None:
-        self.path = folder / CATALOG_FILE
-        if not self.path.is_file():
-            raise InputError(f"{folder}: no index here (no {CATALOG_FILE}); make one with: modernir index corpus")
-        self._reading = RLock()
-        self._reader = connect(self.path, writable)
+        self._writer: sqlite3.Connection | None = None
+        super().__init__(folder, writable)
         self._writer = connect(self.path, writable) if writable else None
-        self._lexical = lexical.Lexical(self._reader)
-        found = self.setting("format")
-        if found != FORMAT:
-            self.close()
-            raise InputError(f"{folder}: an index of format {found}, this version of modernir reads format {FORMAT}")
 
     @classmethod
     def create(cls, folder: Path, settings: dict[str, Any]) -> None:
@@ -109,116 +75,13 @@ class Catalog:
 
     def close(self) -> None:
         """Close the connections; an open transaction is rolled back."""
-        for connection in (self._writer, self._reader):
-            if connection is not None:
-                connection.close()
+        if self._writer is not None:
+            self._writer.close()
+        super().close()
 
-    # Reading
-
-    def version(self) -> int:
-        """Return a number that changes when another connection commits."""
-        return int(self._reader.execute("PRAGMA data_version").fetchone()[0])
-
-    @contextmanager
-    def snapshot(self) -> Iterator[None]:
-        """Read one state of the catalog throughout the block, whatever a writer commits meanwhile.
-
-        One thread at a time; others wait for the block to end. A block inside another is part of it.
-        """
-        with self._reading:
-            if self._reader.in_transaction:
-                yield
-                return
-            self._reader.execute("BEGIN")
-            try:
-                self._reader.execute("SELECT 1 FROM settings LIMIT 1").fetchone()  # only a read fixes the snapshot
-                yield
-            finally:
-                self._reader.execute("COMMIT")
-
-    def setting(self, name: str) -> Any:  # noqa: ANN401 - whatever JSON can hold
-        """Return a setting's value, or None."""
-        row = self._reader.execute("SELECT value FROM settings WHERE name = ?", (name,)).fetchone()
-        return json.loads(row[0]) if row else None
-
-    def segments(self) -> list[SegmentRow]:
-        """Return the segments in the order of their keys."""
-        files = self._files_by_segment()
-        rows = self._reader.execute("SELECT number, first_key, last_key, rows FROM segments ORDER BY first_key")
-        return [SegmentRow(number, first, last, count, tuple(files[number])) for number, first, last, count in rows]
-
-    def shared_file(self) -> FileRow | None:
-        """Return the file that all segments share, such as a codec, or None."""
-        return next(iter(self._files_by_segment()[None]), None)
-
-    def _files_by_segment(self) -> dict[int | None, list[FileRow]]:
-        found = defaultdict(list)
-        for segment, *row in self._reader.execute("SELECT segment, name, bytes, checksum FROM files ORDER BY name"):
-            found[segment].append(FileRow(*row))
-        return found
-
-    def tombstones(self) -> np.ndarray:
-        """Return the keys of deleted documents, (n,) int64, ascending."""
-        rows = self._reader.execute("SELECT key FROM tombstones ORDER BY key")
-        return np.fromiter((key for (key,) in rows), dtype=np.int64)
-
-    def count(self) -> int:
-        """Return the number of documents."""
-        return int(self._reader.execute("SELECT count(*) FROM documents").fetchone()[0])
-
-    def keys(self, ids: Iterable[str]) -> dict[str, int]:
-        """Return id to key for the ids that the index holds."""
-        return dict(self._by_value("SELECT id, key FROM documents WHERE id IN ({})", ids))
-
-    def matching(self, condition: str, parameters: Sequence[Any]) -> np.ndarray:
-        """Return the keys of the documents for which an SQL condition holds, (n,) int64, ascending."""
-        rows = self._reader.execute(f"SELECT key FROM documents WHERE {condition} ORDER BY key", parameters)
-        return np.fromiter((key for (key,) in rows), dtype=np.int64)
-
-    def all_documents(self) -> Iterator[tuple[int, Document]]:
-        """Yield key and document in the order of the keys; not to be mixed with other reading."""
-        query = "SELECT key, id, text, title, metadata FROM documents ORDER BY key"
-        for key, identifier, text, title, metadata in self._reader.execute(query):
-            yield key, Document(identifier, text, title, json.loads(metadata))
-
-    def documents(self, ids: Sequence[str]) -> dict[str, Document]:
-        """Return id to document for the ids that the index holds."""
-        query = "SELECT id, text, title, metadata FROM documents WHERE id IN ({})"
-        return {
-            identifier: Document(identifier, text, title, json.loads(metadata))
-            for identifier, text, title, metadata in self._by_value(query, ids)
-        }
-
-    def search_text(self, query: str, k: int, condition: Filter | None) -> list[tuple[str, float]]:
-        """Return (id, BM25 score) of the k best documents, best first."""
-        found = self._lexical.search(query, k, condition)
-        names = dict(self._by_value("SELECT key, id FROM documents WHERE key IN ({})", [key for key, _ in found]))
-        return [(names[key], score) for key, score in found]
-
-    def damage(self) -> list[str]:
-        """Return what SQLite finds wrong with the file, one line a fault."""
-        try:
-            found = [line for (line,) in self._reader.execute("PRAGMA integrity_check")]
-        except sqlite3.DatabaseError as error:
-            found = [str(error)]
-        if found == ["ok"] and self._writer is not None:  # the check of the full-text index takes the writer's lock
-            found = lexical.damage(self._writer)
-        return [f"{self.path}: {line}" for line in found if line != "ok"]
-
-    def _by_value(self, query: str, values: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
-        return self._in_parts(self._reader, query, values)
-
-    @staticmethod
-    def _in_parts(connection: sqlite3.Connection, query: str, values: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
-        wanted = list(dict.fromkeys(values))
-        for start in range(0, len(wanted), 500):
-            part = wanted[start : start + 500]
-            yield from connection.execute(query.format(",".join("?" * len(part))), part)
-
-    # Writing
-
-    def require_writer(self) -> sqlite3.Connection:
-        """Return the writing connection.
+    @property
+    def writer(self) -> sqlite3.Connection:
+        """The writing connection.
 
         Raises:
             InputError: The catalog was opened for reading only.
@@ -226,11 +89,6 @@ class Catalog:
         if self._writer is None:
             raise InputError(f"{self.path.parent}: opened for reading only")
         return self._writer
-
-    @property
-    def writer(self) -> sqlite3.Connection:
-        """The writing connection; see `require_writer`."""
-        return self.require_writer()
 
     def begin(self) -> None:
         """Start the transaction that a commit or rollback ends."""
@@ -278,10 +136,10 @@ class Catalog:
 
     def bury(self, ids: Sequence[str]) -> set[str]:
         """Delete documents, leave their keys as tombstones, and return the ids of those that there were."""
-        known = dict(self._in_parts(self.writer, "SELECT id, key FROM documents WHERE id IN ({})", ids))
+        known = dict(in_parts(self.writer, "SELECT id, key FROM documents WHERE id IN ({})", ids))
         keys = json.dumps(sorted(known.values()))
         for change in (
-            "INSERT INTO tombstones SELECT value FROM json_each(?)",
+            "INSERT INTO tombstones (key) SELECT value FROM json_each(?)",
             "DELETE FROM documents WHERE key IN (SELECT value FROM json_each(?))",
         ):
             self.writer.execute(change, (keys,))
@@ -314,9 +172,13 @@ class Catalog:
 
     def tidy(self) -> None:
         """Give back what deleted documents took, and empty the write-ahead log where no reader is in its way."""
+        if lexical.incomplete(self.writer):
+            lexical.rebuild(self.writer)
         lexical.optimize(self.writer)
         self.writer.execute("PRAGMA incremental_vacuum").fetchall()
+        self.writer.execute("PRAGMA busy_timeout = 0")  # a reader that is in the way is not waited for
         self.writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        self.writer.execute(f"PRAGMA busy_timeout = {BUSY_MILLISECONDS}")
 
     def put_setting(self, name: str, value: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
         """Store a setting as JSON."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from ..files import new_folder
+from ..files import new_folder, sync_files
 from .index import Index
 
 
@@ -27,7 +27,7 @@ def export_index(index: Index, target: Path) -> None:
     """
     if target.exists():
         raise InputError(f"{target}: is there already; choose another folder")
-    with new_folder(target) as folder:
+    with new_folder(target) as folder, index.one_state():
         written = _write_corpus(index, folder / "corpus.jsonl")
         lengths = [length for length in written if length is not None]
         parts = (vectors for _, vectors in index.vectors())
@@ -36,6 +36,7 @@ def export_index(index: Index, target: Path) -> None:
             _write_rows(folder / "tokens.npy", sum(lengths), index.dim, (values for values, _ in parts))
         else:
             _write_rows(folder / "vectors.npy", len(written), index.dim, parts)
+        sync_files(folder)
 
 
 def _write_corpus(index: Index, path: Path) -> list[int | None]:

@@ -1,13 +1,15 @@
 """The files of an index folder: their names, their checks, and what a writer that died left behind."""
 
 import re
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ..errors import ModernirError
+from filelock import FileLock, Timeout
+
+from ..errors import InputError, ModernirError
 from ..files import file_checksum
-from .catalog import CATALOG_FILE, FileRow
+from .catalog_reader import CATALOG_FILE, FileRow
 
 LOCK_FILE = "writer.lock"
 OWN_NAMES = {LOCK_FILE, f".{CATALOG_FILE}.tmp", *(f"{CATALOG_FILE}{end}" for end in ("", "-wal", "-shm", "-journal"))}
@@ -64,6 +66,33 @@ def damaged(folder: Path, row: FileRow) -> str | None:
 def own_files(folder: Path) -> list[Path]:
     """Return the files in a folder that are an index's, whole or left over."""
     return [file for file in folder.iterdir() if file.name in OWN_NAMES or _NUMBERED.fullmatch(file.name)]
+
+
+def folder_bytes(folder: Path) -> int:
+    """Return the bytes that the files of a folder take; one that a writer removes meanwhile counts nothing."""
+    total = 0
+    for file in folder.iterdir():
+        with suppress(FileNotFoundError):
+            total += file.stat().st_size
+    return total
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Be the one writer of an index throughout the block.
+
+    Raises:
+        InputError: Another one writes.
+    """
+    lock = FileLock(folder / LOCK_FILE, thread_local=False)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise InputError(f"{folder}: another process is writing to this index; wait for it to end") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def sweep(folder: Path, named: Iterable[str]) -> None:

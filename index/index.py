@@ -6,17 +6,18 @@ processes may search while one writes; a second writer is refused.
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from threading import RLock
 from typing import Any
-
-from filelock import FileLock, Timeout
 
 from ..errors import InputError, ModernirError
 from ..sizes import parse_bytes
-from .catalog import CATALOG_FILE, Catalog
+from .catalog import Catalog
+from .catalog_reader import CATALOG_FILE
 from .documents import Document
-from .folder import LOCK_FILE, sweep
+from .engine import Batch
+from .folder import locked, sweep
 from .kinds import checked_kind
 from .maintenance import Size, due
 from .masks import Mask
@@ -36,20 +37,15 @@ class Index(IndexReader):
     def __init__(self, path: Path, writable: bool, memory: int | str | None) -> None:
         self.path, budget = path, _budget(memory)
         self._writer: Writer | None = None
-        self._lock = FileLock(path / LOCK_FILE) if writable and (path / CATALOG_FILE).is_file() else None
-        if self._lock is not None:
-            try:
-                self._lock.acquire(timeout=0)
-            except Timeout as error:
-                raise InputError(f"{path}: another process is writing to this index; wait for it to end") from error
-        try:
-            self._catalog = Catalog(path, writable)
+        self._changing = RLock()
+        with ExitStack() as opened:
+            if writable and (path / CATALOG_FILE).is_file():
+                opened.enter_context(locked(path))
+            self._catalog = opened.enter_context(closing(Catalog(path, writable)))
             if writable:
                 self._sweep()
             super().__init__(path, self._catalog, budget)
-        except BaseException:
-            self._unlock()
-            raise
+            self._opened = opened.pop_all()
 
     @classmethod
     def create(
@@ -106,8 +102,7 @@ class Index(IndexReader):
 
     def close(self) -> None:
         """Let go of the files; an index may also be used in a `with` block."""
-        self._catalog.close()
-        self._unlock()
+        self._opened.close()
 
     def __enter__(self) -> "Index":
         return self
@@ -125,21 +120,22 @@ class Index(IndexReader):
 
     @contextmanager
     def batch(self) -> Iterator[None]:
-        """Group adds, deletes and settings into one commit; an exception in the block undoes all of them.
+        """Group adds, deletes and settings into one commit; an exception that leaves the block undoes all of them.
 
-        Afterwards segments are merged where it is due, unless a build of the index is under way.
+        A batch inside a batch is part of it. Other threads that write wait for the outermost one to end. Afterwards
+        segments are merged where it is due, unless a build of the index is under way.
         """
-        if self._writer is not None:
-            yield
-            return
-        with self._transaction(self._is_building):
-            yield
-        if not self._is_building:
-            self._maintain()
+        with self._changing:
+            if self._writer is not None:
+                yield
+                return
+            with self._transaction(self._is_building):
+                yield
+            if not self._is_building:
+                self._maintain()
 
     @contextmanager
     def _transaction(self, building: bool) -> Iterator[Writer]:
-        self._catalog.require_writer()
         try:
             self._catalog.begin()
             self._writer = Writer(self.path, self._catalog, self._current(), self._memory, building)
@@ -181,29 +177,32 @@ class Index(IndexReader):
         if len(set(ids)) != len(ids):
             twice = next(identifier for identifier, count in Counter(ids).items() if count > 1)
             raise InputError(f"document id {twice!r} comes twice in one call")
-        if not all(isinstance(identifier, str) and identifier for identifier in ids):
-            raise InputError("expected non-empty strings as document ids")
+        _checked_ids(ids)
         for identifier, document in zip(ids, documents, strict=True):
             if document.id != identifier:
                 raise InputError(f"document {document.id!r} was given for the id {identifier!r}")
         if len(ids):
             with self.batch():
-                self._writing.add(documents, batch)
+                self._write_documents(documents, batch)
+
+    def _write_documents(self, documents: Sequence[Document], batch: Batch) -> None:
+        try:
+            self._writing.add(documents, batch)
+        except UnicodeEncodeError as error:
+            raise InputError(f"a document holds half of a character that UTF-8 cannot hold ({error.reason})") from error
 
     def delete(self, ids: Iterable[str]) -> list[str]:
-        """Delete documents and return those of `ids` that the index did not hold."""
+        """Delete documents and return those of `ids` that the index did not hold.
+
+        Raises:
+            InputError: An id is no string, or empty.
+        """
         if isinstance(ids, str):
             raise TypeError(f"expected several ids, found one; write [{ids!r}]")
-        wanted = list(ids)
+        wanted = _checked_ids(dict.fromkeys(ids))
         with self.batch():
             found = self._catalog.bury(wanted)
-        missing = []
-        for identifier in wanted:
-            if identifier in found:
-                found.remove(identifier)
-            else:
-                missing.append(identifier)
-        return missing
+        return [identifier for identifier in wanted if identifier not in found]
 
     def holds(self, identifier: str) -> bool:
         """Say whether there is a document of this id, in a batch the batch's own ones included."""
@@ -217,14 +216,15 @@ class Index(IndexReader):
         Raises:
             InputError: Inside a batch, or the index was opened for reading only.
         """
-        if self._writer is not None:
-            raise InputError("a compaction is no part of a batch; call it before or after")
-        with self._transaction(building=False) as writer:
-            sizes = [_size(segment, mask) for segment, mask in self._view.segments_and_masks]
-            unsettled = writer.adapt() or any(not size.settled or size.dead for size in sizes)
-            if unsettled or len(sizes) > 1:
-                writer.merge(range(len(sizes)), self._view.dead)
-        self._catalog.tidy()
+        with self._changing:
+            if self._writer is not None:
+                raise InputError("a compaction is no part of a batch; call it before or after")
+            with self._transaction(building=False) as writer:
+                sizes = [_size(segment, mask) for segment, mask in self._view.segments_and_masks]
+                unsettled = writer.adapt() or any(not size.settled or size.dead for size in sizes)
+                if sizes and (unsettled or len(sizes) > 1):
+                    writer.merge(range(len(sizes)), self._view.dead)
+            self._catalog.tidy()
 
     def _maintain(self) -> None:
         for _ in range(ROUNDS):
@@ -245,10 +245,6 @@ class Index(IndexReader):
         named = [file.name for segment in self._catalog.segments() for file in segment.files]
         sweep(self.path, [*named, shared.name] if shared else named)
 
-    def _unlock(self) -> None:
-        if self._lock is not None:
-            self._lock.release()
-
 
 def _size(segment: OpenSegment, mask: Mask | None) -> Size:
     rows = len(segment.rows)
@@ -257,3 +253,11 @@ def _size(segment: OpenSegment, mask: Mask | None) -> Size:
 
 def _budget(memory: int | str | None) -> int:
     return max(parse_bytes(DEFAULT_MEMORY if memory is None else memory), LEAST_MEMORY)
+
+
+def _checked_ids(ids: Iterable[str]) -> list[str]:
+    checked = list(ids)
+    for identifier in checked:
+        if not (isinstance(identifier, str) and identifier):
+            raise InputError(f"expected non-empty strings as document ids, found {identifier!r}")
+    return checked

@@ -71,6 +71,15 @@ def rebuild(connection: sqlite3.Connection) -> None:
     connection.execute("INSERT INTO lexical(lexical) VALUES ('rebuild')")
 
 
+def incomplete(connection: sqlite3.Connection) -> int:
+    """Return how many documents the full-text index misses or holds in excess; it takes a scan of their keys."""
+    query = """
+        SELECT (SELECT count(*) FROM documents WHERE key NOT IN (SELECT id FROM lexical_docsize))
+             + (SELECT count(*) FROM lexical_docsize WHERE id NOT IN (SELECT key FROM documents))
+    """
+    return int(connection.execute(query).fetchone()[0])
+
+
 def damage(connection: sqlite3.Connection) -> list[str]:
     """Return what is wrong with the full-text index, or that it does not hold the documents' texts, one line a fault.
 
@@ -196,8 +205,9 @@ def _one_state(connection: sqlite3.Connection) -> Iterator[None]:
     if connection.in_transaction:
         yield
         return
-    connection.execute("BEGIN")
     try:
+        connection.execute("BEGIN")
         yield
     finally:
-        connection.execute("COMMIT")
+        if connection.in_transaction:
+            connection.execute("COMMIT")

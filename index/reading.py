@@ -1,6 +1,7 @@
 """Reading an index: searches of every kind on the state that was committed last."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from ..errors import InputError
 from .catalog import Catalog
 from .documents import Document
 from .filters import compile_filter
+from .folder import folder_bytes
 from .masks import Mask
 from .verification import find_faults
 from .view import View, read_view
@@ -87,8 +89,7 @@ class IndexReader:
         """
         _check_k(k)
         condition = None if filter is None else compile_filter(filter)
-        with self._catalog.snapshot():
-            found = [self._catalog.search_text(query, k, condition) for query in queries]
+        found = [self._catalog.search_text(query, k, condition) for query in queries]
         ids = [[identifier for identifier, _ in hits] for hits in found]
         return ids, [np.array([score for _, score in hits], np.float32) for hits in found]
 
@@ -119,6 +120,15 @@ class IndexReader:
             result[here] = found
         return results
 
+    def require_finished(self) -> None:
+        """Refuse an index whose build is unfinished.
+
+        Raises:
+            InputError: It is.
+        """
+        if self.setting("build") is not None:
+            raise InputError(f"{self.path}: the build of this index is unfinished; run its command again to go on")
+
     def matching(self, filter: str) -> list[str]:
         """Return the ids of the documents that fulfil a filter, in the order of adding.
 
@@ -139,7 +149,7 @@ class IndexReader:
 
     def verify(self) -> list[str]:
         """Read everything again and return what is wrong, one line a fault; an empty list means sound."""
-        return find_faults(self.path, self._catalog)
+        return find_faults(self.path)
 
     def info(self) -> dict[str, Any]:
         """Return what the index holds, as JSON values."""
@@ -152,7 +162,7 @@ class IndexReader:
             "metric": self.metric,
             "segments": len(view.segments),
             "deleted": len(view.dead),
-            "bytes": sum(file.stat().st_size for file in self.path.iterdir() if file.is_file()),
+            "bytes": folder_bytes(self.path),
             "vector_bytes": sum(file.bytes for segment in view.segments for file in segment.row.files),
             "structure": view.engine.describe(view.vectors),
             "finished": self.setting("build") is None,
@@ -167,25 +177,38 @@ class IndexReader:
             view = self._view = read_view(self.path, self._catalog, self._memory, view)
         return view
 
-    def _filter(self, expression: str) -> tuple[View, list[Mask]]:
-        """Return a state and the masks of the documents in it that a filter lets be found."""
-        condition = compile_filter(expression)
+    @contextmanager
+    def one_state(self) -> Iterator[None]:
+        """Let everything that the block reads be of one state, whatever is committed meanwhile.
+
+        Other threads that read the catalog through this object wait for the block to end.
+        """
+        with self._state():
+            yield
+
+    @contextmanager
+    def _state(self) -> Iterator[View]:
         while True:
             view = self._current()
-            if expression in view.filtered:
-                return view, view.filtered[expression]
             with self._catalog.snapshot():
                 if self._catalog.version() == view.version:
-                    keys = self._catalog.matching(condition.sql, condition.parameters)
-                    return view, view.remember(expression, keys)
+                    yield view
+                    return
+
+    def _filter(self, expression: str) -> tuple[View, list[Mask]]:
+        """Return a state and the masks of the documents in it that a filter lets be found."""
+        view = self._current()
+        masks = view.filtered(expression)
+        if masks is not None:
+            return view, masks
+        condition = compile_filter(expression)
+        with self._state() as view:
+            return view, view.remember(expression, self._catalog.matching(condition))
 
     def _keys(self, ids: Iterable[str]) -> tuple[View, dict[str, int]]:
         """Return a state and the keys of documents in it."""
-        while True:
-            view = self._current()
-            with self._catalog.snapshot():
-                if self._catalog.version() == view.version:
-                    return view, self._catalog.keys(ids)
+        with self._state() as view:
+            return view, self._catalog.keys(ids)
 
 
 def _check_k(k: int) -> None:

@@ -1,6 +1,7 @@
 """Whether an index on disk is what its catalog says: files, counts, and the documents of every row."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,16 @@ from .folder import damaged
 from .rows import ENDING, Rows
 
 
-def find_faults(folder: Path, catalog: Catalog) -> list[str]:
+def find_faults(folder: Path) -> list[str]:
     """Read everything again and return what is wrong, one line a fault.
 
     Files are compared with their checksums, and what segments and catalog say of each document with one another.
     """
+    with closing(Catalog(folder)) as catalog:  # of its own: searches need not wait for it
+        return _faults(folder, catalog)
+
+
+def _faults(folder: Path, catalog: Catalog) -> list[str]:
     while True:
         if faults := catalog.damage():
             return faults
@@ -38,7 +44,7 @@ def _faults_of_files(folder: Path, catalog: Catalog) -> Iterator[str]:
 
 
 def _disagreements(folder: Path, catalog: Catalog) -> Iterator[str]:
-    dead = catalog.tombstones()
+    dead, _ = catalog.tombstones()
     live = 0
     unknown: list[str] = []
     for segment in catalog.segments():

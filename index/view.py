@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -56,20 +57,29 @@ class View:
         engine: Searches the segments.
         segments: In the order of their keys.
         dead: Keys of deleted documents, ascending, int64.
+        last_tombstone: Number of the last of them in the catalog.
         masks: One a segment: its rows that are not deleted, or None where none is.
-        filtered: Filter to masks, of the filters asked for last.
     """
 
     def __init__(
-        self, version: int, shared: str | None, engine: Engine, segments: Sequence[OpenSegment], dead: np.ndarray
+        self,
+        version: int,
+        shared: str | None,
+        engine: Engine,
+        segments: Sequence[OpenSegment],
+        tombstones: tuple[np.ndarray, int],
+        masks: Mapping[SegmentRow, Mask | None],
     ) -> None:
         self.version = version
         self.shared = shared
         self.engine = engine
         self.segments = tuple(segments)
-        self.dead = dead
-        self.masks = [segment.rows.alive(dead) for segment in self.segments]
-        self.filtered: dict[str, list[Mask]] = {}
+        self.dead, self.last_tombstone = tombstones
+        self.masks = [
+            _alive(segment, self.dead, masks.get(segment.row)) for segment in self.segments
+        ]  # those of the view before are kept where nothing was deleted since
+        self._filtered: dict[str, list[Mask]] = {}
+        self._filtering = Lock()
         self._starts = np.cumsum([0, *(len(segment.rows) for segment in self.segments)])
 
     @cached_property
@@ -103,13 +113,18 @@ class View:
             found[here] = start + places[here]
         return found
 
+    def filtered(self, expression: str) -> list[Mask] | None:
+        """Return the masks of the documents that a filter lets be found, if they are kept."""
+        with self._filtering:
+            return self._filtered.get(expression)
+
     def remember(self, expression: str, keys: np.ndarray) -> list[Mask]:
         """Return and keep the masks of the documents that a filter lets be found, by their ascending keys, int64."""
-        holding = (segment.rows.holding(keys) for segment in self.segments)
-        masks = [mask & alive for mask, alive in zip(holding, self.masks, strict=True)]
-        while len(self.filtered) >= KEPT_FILTERS:
-            self.filtered.pop(next(iter(self.filtered)), None)
-        self.filtered[expression] = masks
+        masks = [segment.rows.holding(keys) & alive for segment, alive in self.segments_and_masks]
+        with self._filtering:
+            while len(self._filtered) >= KEPT_FILTERS:
+                self._filtered.pop(next(iter(self._filtered)))
+            self._filtered[expression] = masks
         return masks
 
     def blocks(self) -> Iterator[tuple[list[str], Any]]:
@@ -118,6 +133,14 @@ class View:
             for start, stop in _runs(len(segment.rows), mask):
                 ids = segment.rows.ids(np.arange(start, stop))
                 yield ids, self.engine.vectors(segment.vectors, start, stop)
+
+
+def _alive(segment: OpenSegment, dead: np.ndarray, before: Mask | None) -> Mask | None:
+    first, last = segment.row.first_key, segment.row.last_key
+    low, high = np.searchsorted(dead, [first, last + 1])
+    if before is not None and len(segment.rows) - before.count == high - low:
+        return before
+    return segment.rows.alive(dead[low:high]) if low < high else None
 
 
 def _runs(rows: int, mask: Mask | None) -> Iterator[tuple[int, int]]:
@@ -163,9 +186,19 @@ def _read(folder: Path, catalog: Catalog, memory: int, before: View | None, vers
         engine = before.engine
     else:
         engine = engine_of(folder, catalog, memory, shared)
-    opened = {segment.row: segment for segment in before.segments} if before else {}
+    same = before if before is not None and before.shared == shared else None
+    opened = {segment.row: segment for segment in same.segments} if same else {}
     segments = [opened.get(row) or open_segment(folder, row, engine) for row in catalog.segments()]
-    return View(version, shared, engine, segments, catalog.tombstones())
+    masks = {segment.row: mask for segment, mask in same.segments_and_masks} if same else {}
+    return View(version, shared, engine, segments, _tombstones(catalog, before, segments), masks)
+
+
+def _tombstones(catalog: Catalog, before: View | None, segments: Sequence[OpenSegment]) -> tuple[np.ndarray, int]:
+    """Read the tombstones, or those that came since the view before, unless segments have gone and theirs with them."""
+    if before is None or not {segment.row for segment in before.segments} <= {segment.row for segment in segments}:
+        return catalog.tombstones()
+    added, last = catalog.tombstones(before.last_tombstone)
+    return np.insert(before.dead, np.searchsorted(before.dead, added), added), last
 
 
 def engine_of(folder: Path, catalog: Catalog, memory: int, shared: str | None) -> Engine:

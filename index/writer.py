@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..errors import ModernirError
 from ..files import sync_folder
 from .catalog import Catalog, SegmentRow
 from .documents import Document
@@ -38,6 +39,8 @@ class Writer:
         self._next_file = catalog.number("next_file")
         self._ids: list[str] = []
         self._batches: list[Batch] = []
+        self._waiting = 0
+        self._broken = False
 
     def add(self, documents: Sequence[Document], batch: Batch) -> None:
         """Add documents with their vectors; those of the same ids are replaced."""
@@ -46,13 +49,21 @@ class Writer:
         self._next_key += len(documents)
         self._ids += [document.id for document in documents]
         self._batches.append(batch)
-        if sum(part.nbytes for part in self._batches) >= self._spill:
+        self._waiting += batch.nbytes
+        if self._waiting >= self._spill:
             self.flush()
 
     def flush(self) -> None:
-        """Write what waits as a segment, and name it in the transaction."""
+        """Write what waits as a segment, and name it in the transaction.
+
+        Raises:
+            ModernirError: It failed before in this batch, and the caller went on.
+        """
+        if self._broken:
+            raise ModernirError(f"{self._folder}: a write of this batch failed; nothing of it was committed")
         if not self._ids:
             return
+        self._broken = True  # until it is done: what was named by half must not be committed
         self.adapt(self._batches)
         number = self._number()
         stem = segment_stem(number)
@@ -60,7 +71,8 @@ class Writer:
         write_rows(self._folder / f"{stem}{ENDING}", first_key, self._ids)
         names = self.engine.write(stem, self._batches)
         self._name(number, first_key, self._next_key - 1, len(self._ids), [f"{stem}{ENDING}", *names])
-        self._ids, self._batches = [], []
+        self._ids, self._batches, self._waiting = [], [], 0
+        self._broken = False
 
     def adapt(self, batches: Sequence[Batch] = ()) -> bool:
         """Let the engine change what the segments share, such as the codec; say whether it did."""

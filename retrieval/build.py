@@ -5,7 +5,7 @@ A finished index is never touched unless `overwrite` says so, and then only when
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -14,9 +14,10 @@ from typing import Any
 from ..encoders.dense import encode_blocks
 from ..errors import InputError
 from ..files import file_checksum, replace_folder
-from ..index.catalog import CATALOG_FILE, Catalog
+from ..index.catalog import Catalog
+from ..index.catalog_reader import CATALOG_FILE
 from ..index.documents import Document
-from ..index.folder import own_files, remove_index
+from ..index.folder import locked, own_files, remove_index
 from ..index.index import DEFAULT_MEMORY, Index
 from ..index.kinds import checked_kind
 from ..progress import progress
@@ -79,8 +80,9 @@ def build_index(
     place = path.resolve()
     fresh = place.with_name(f"{place.name}.rebuild")
     if is_finished(path) or (overwrite and fresh.exists()):  # it stays when a crash comes between the two renames
-        _build(source, plan, fresh, options, empty)
-        replace_folder(fresh, place)
+        with locked(place) if place.exists() else nullcontext():  # who writes to the old one would lose it
+            _build(source, plan, fresh, options, empty)
+            replace_folder(fresh, place)
         return Retriever.open(place, encoder)
     _build(source, plan, path, options, empty)
     return Retriever.open(path, encoder)

@@ -13,7 +13,7 @@ from ..errors import InputError
 from ..index.index import Index
 from ..index.recall import Measured, measure_recall
 from .readers.queries import gather_queries
-from .recorded import load_recorded
+from .recorded import check_encoder, load_recorded
 
 QUERY_TOKENS = 32
 NPROBES = (4, 8, 16, 32, 64, 128)
@@ -70,12 +70,14 @@ def measure_index(
         InputError: The index is empty, or the queries or the model cannot be read.
     """
     with Index.open(path) as index:
+        index.require_finished()
         if not len(index):
             raise InputError(f"{path}: holds no documents to measure with")
         if queries is None:
             vectors, of = _own_documents(index, sample), "documents of the index"
         else:
             encoder = load_recorded(index, model, device, precision, trust_remote_code)
+            check_encoder(index, encoder)
             texts = [text for _, text in gather_queries(None, queries, sys.stdin)][:sample]
             vectors = [encoder.encode_queries([text]) for text in texts]
             of = str(queries)

@@ -102,8 +102,7 @@ class Retriever:
         """
         index = Index.open(path, writable, memory)
         try:
-            if index.setting("build") is not None:
-                raise InputError(f"{path}: the build of this index is unfinished; run its command again to go on")
+            index.require_finished()
             if without_encoder:
                 return cls(None, index)
             if encoder is None:

@@ -25,6 +25,11 @@ from .structures import factory_for, make
 
 LEAST_SQUARES = 1e-20
 """Sums of squares between this and its inverse are exact enough in single precision."""
+MOST_SQUARES = 1e37
+"""Sum of squares that a vector may have: the inner product of two such, and of sums of some, is finite in single
+precision, whose greatest value is 3.4e38. FAISS returns no row for a score that is not finite."""
+HALF_MOST = 65504.0
+"""The greatest value in half precision."""
 
 
 class DenseEngine:
@@ -61,13 +66,16 @@ class DenseEngine:
             (n, dim) float32.
 
         Raises:
-            InputError: The shape is another, or a vector is not finite.
+            InputError: The shape is another, a vector is not finite or, where it is not normalised, its sum of squares
+                is above `MOST_SQUARES`, or a value is beyond the range of the storage "float16".
         """
         rows = self.queries(vectors)
+        if self.settings["storage"] == "float16":
+            _check_half(rows)
         return rows.copy() if np.may_share_memory(rows, vectors) else rows
 
     def queries(self, vectors: Any) -> np.ndarray:  # noqa: ANN401
-        """Check query vectors, and normalise them for cosines; as `accept`, without its copy."""
+        """Check query vectors, and normalise them for cosines; as `accept`, without its copy and whatever the storage."""
         try:
             rows: np.ndarray = np.ascontiguousarray(vectors, dtype=np.float32)
         except (TypeError, ValueError) as error:
@@ -86,6 +94,12 @@ class DenseEngine:
             np.sqrt(norms, out=norms)
             norms[norms == 0] = 1
             rows = (rows / norms[:, None]).astype(np.float32)
+        elif norms.max(initial=0) > MOST_SQUARES:
+            number = int(np.argmax(norms > MOST_SQUARES))
+            raise InputError(
+                f"vector {number} is too long: its squares add up to {norms[number]:.3g}, at most {MOST_SQUARES:g} lets "
+                "scores be computed in single precision; scale the vectors down"
+            )
         return rows
 
     def adapted(self, name: str, batches: Sequence[Any], segments: Sequence[Any], building: bool) -> "DenseEngine":
@@ -205,8 +219,23 @@ def _kept_blocks(segments: Sequence[Segment], kept: Sequence[Mask | None], step:
     for segment, mask in zip(segments, kept, strict=True):
         for start in range(0, segment.rows, step):
             stop = min(start + step, segment.rows)
-            block = segment.vectors(start, stop)
-            yield block if mask is None else block[mask.allowed[start:stop]]
+            rows = None if mask is None else start + np.flatnonzero(mask.allowed[start:stop])
+            if rows is None or len(rows) == stop - start:
+                yield segment.vectors(start, stop)
+            elif len(rows):
+                yield segment.vectors_of(rows)
+
+
+def _check_half(rows: np.ndarray) -> None:
+    """Refuse vectors with a value that half precision does not hold."""
+    if max(rows.max(initial=0), -rows.min(initial=0)) <= HALF_MOST:
+        return
+    beyond = np.abs(rows) > HALF_MOST
+    number = int(np.argmax(beyond.any(axis=1)))
+    raise InputError(
+        f"vector {number} holds {rows[number][beyond[number]][0]:.8g}, beyond the ±{HALF_MOST:g} of storage 'float16'; "
+        "scale the vectors down or choose storage 'float32'"
+    )
 
 
 def _starts(segments: Sequence[Segment]) -> list[int]:

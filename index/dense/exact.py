@@ -26,7 +26,8 @@ def search(flat: Any, queries: np.ndarray, k: int, mask: Mask | None) -> Rows:  
         mask: Rows that may be found; None for all.
 
     Returns:
-        scores (n, ≤ k + 1) float32 and rows (n, ≤ k + 1) int64.
+        scores (n, ≤ k + 1) float32 and rows (n, ≤ k + 1) int64; −inf and −1 in place of those whose scores are NaN or
+        −inf, which FAISS leaves out.
     """
     numbers = None
     parameters = None
@@ -40,6 +41,9 @@ def search(flat: Any, queries: np.ndarray, k: int, mask: Mask | None) -> Rows:  
             parameters = faiss.SearchParameters(sel=_selector(flat, mask))
     allowed = flat.ntotal if mask is None else mask.count
     scores, rows = _untied(flat, queries, k, allowed, parameters)
+    if rows.min() < 0:
+        scores[rows < 0] = -np.inf
+        return scores, rows if numbers is None else np.where(rows < 0, -1, numbers[rows])
     return scores, rows if numbers is None else numbers[rows]
 
 
@@ -54,7 +58,7 @@ def _untied(flat: Any, queries: np.ndarray, k: int, allowed: int, parameters: An
     width = min(k + 1, allowed)
     scores, rows = flat.search(queries, width, params=parameters)
     if k < allowed:
-        for number in np.flatnonzero(scores[:, k - 1] == scores[:, k]):
+        for number in np.flatnonzero((scores[:, k - 1] == scores[:, k]) & (rows[:, k] >= 0)):
             query = queries[number : number + 1]
             scores[number], rows[number] = _widened(flat, query, k, allowed, parameters)
     return scores, rows

@@ -135,6 +135,11 @@ class Segment:
         found: np.ndarray = self.flat.reconstruct_n(start, stop - start)
         return found
 
+    def vectors_of(self, rows: np.ndarray) -> np.ndarray:
+        """Return the stored vectors of some rows, (n, dim) float32, by their numbers, (n,) int64."""
+        found: np.ndarray = self.flat.reconstruct_batch(rows)
+        return found
+
     def describe(self) -> dict[str, Any] | None:
         """Return the structure and how hard it searches, as JSON values."""
         facts = self.about["structure"]

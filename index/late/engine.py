@@ -211,8 +211,8 @@ class LateEngine:
         if self._encoder is not None:
             write_coded(self.folder / f"{stem}{CODED}", parts, self._encoder, self.memory)
             return [f"{stem}{CODED}"]
-        exact = self.settings.nbits == 32 or (self.settings.coded and not self.unit)  # float16 ends at 65504
-        write_plain(self.folder / f"{stem}{PLAIN}", parts, self.dim, np.float32 if exact else np.float16, self.memory)
+        kind = np.float16 if self.settings.nbits == 16 else np.float32
+        write_plain(self.folder / f"{stem}{PLAIN}", parts, self.dim, kind, self.memory)
         return [f"{stem}{PLAIN}"]
 
     def _calibrated(self, segment: CodedSegment, target: float) -> Calibration:

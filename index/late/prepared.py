@@ -19,26 +19,32 @@ _KEPT_LANES = 64
 class Centroids:
     """The centroids of a codec in bytes, and what belongs to them.
 
+    Bytes hold the differences from the mean of all, since where tokens share a large part, bytes of the whole would
+    leave little to what tells them apart.
+
     Attributes:
         levels: (K, padded) uint8; 128 is zero.
         factors: (K,) float32, what a level of a row is worth.
-        longest: Norm of the longest centroid.
+        longest: Norm of the longest centroid, its mean included.
+        mean: (dim,) float32, mean of the centroids.
     """
 
     levels: np.ndarray
     factors: np.ndarray
     longest: np.float32
+    mean: np.ndarray
 
     @classmethod
     def of(cls, codec: Codec) -> "Centroids":
-        """Quantise the centroids, each row by its largest number."""
-        rows = codec.centroids
+        """Quantise the centroids less their mean, each row by its largest number."""
+        mean = codec.centroids.mean(axis=0)
+        rows = codec.centroids - mean
         largest = np.maximum(np.abs(rows).max(axis=1, initial=0), np.float32(1e-30))
         factors = (largest / np.float32(127)).astype(np.float32)
         levels = np.full((len(rows), codec.padded), 128, np.uint8)
         levels[:, : codec.dim] = np.rint(rows / factors[:, None]).astype(np.int16) + 128
-        longest = np.float32(np.sqrt(np.einsum("kd,kd->k", rows, rows).max(initial=0)))
-        return cls(levels, factors, longest)
+        longest = np.float32(np.sqrt(np.einsum("kd,kd->k", codec.centroids, codec.centroids).max(initial=0)))
+        return cls(levels, factors, longest, mean)
 
 
 class PreparedQuery:
@@ -80,6 +86,7 @@ class PreparedQuery:
         self.units, self.far = self._units[:lanes], far
         self.starts, self.coarse = self._starts[: rows * lanes], self._coarse[: rows * lanes]
         quantise(query, self.codec.steps, self.codec.nbits, centroids.longest, near, far, *numbers, self.units)
+        self._add_mean(query)
         self.step = score_centroids(
             self._scoring,
             centroids.levels.ctypes.data,
@@ -93,6 +100,11 @@ class PreparedQuery:
             self.coarse,
         )
         self.worths = self.units / 510 if self.codec.scaled else self.units
+
+    def _add_mean(self, query: np.ndarray) -> None:
+        """Add the score with the mean of the centroids to what the levels begin at."""
+        live = np.flatnonzero(self.units)
+        self._summands[live] += (query[live] @ self.centroids.mean) / self.units[live]
 
     @property
     def small(self) -> bool:

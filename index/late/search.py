@@ -16,12 +16,14 @@ from ..engine import Found
 from ..masks import Mask
 from .codec import Codec
 from .effort import Effort, chosen_effort
+from .findable import Findable, filled_rows
 from .kernels.instructions import Instructions, usable_sets
 from .kernels.probes import accumulate, best_documents, choose_probes
 from .kernels.rerank import approximate, longest_document, score_documents
 from .kernels.table import segment_table
 from .prepared import Centroids, PreparedQuery
 from .segment import CodedSegment
+from .uncompressed import best
 
 Result = TypeVar("Result")
 
@@ -77,23 +79,21 @@ class LateSearch:
         """
         values = np.require(values, np.float32, ["C", "W"])  # what kernels are compiled for
         effort = effort or chosen_effort(int(self.bounds[-1]), k, nprobe, candidates)
-        allowed = sum(
-            segment.rows if mask is None else mask.count for segment, mask in zip(self.segments, masks, strict=True)
-        )
-        direct = _allowed(self.bounds, masks) if exact or allowed <= 2 * effort.candidates else None
+        findable = Findable(self.bounds, masks)
+        direct = findable.direct(effort, exact)
 
         def one(number: int) -> tuple[np.ndarray, np.ndarray]:
             query = values[offsets[number] : offsets[number + 1]]
-            if not len(query) or not allowed:
+            if not len(query) or not findable.count:
                 return np.empty(0, np.float32), np.empty(0, np.int64)
             prepared = self._borrow()
             prepared.prepare(query)
             if direct is not None:
                 scores, positions = self._scored(prepared, direct), direct
             else:
-                scores, positions = self._reranked(prepared, k, masks, effort)
+                scores, positions = self._reranked(prepared, k, findable, effort)
             self._give_back(prepared)
-            return _best(scores, positions, k)
+            return best(scores, positions, k)
 
         results = _parallel(one, len(offsets) - 1, threads)
         return [scores for scores, _ in results], [found for _, found in results]
@@ -127,9 +127,9 @@ class LateSearch:
         return _parallel(one, len(offsets) - 1, threads)
 
     def _reranked(
-        self, prepared: PreparedQuery, k: int, masks: Sequence[Mask | None], effort: Effort
+        self, prepared: PreparedQuery, k: int, findable: Findable, effort: Effort
     ) -> tuple[np.ndarray, np.ndarray]:
-        positions = self._probed(prepared, masks, effort)
+        positions = self._probed(prepared, findable, effort)
         nearest = np.empty((len(positions), len(prepared.units)), np.uint8)
         sums = np.empty(len(positions), np.int64)
         rows = len(self.codec.centroids)
@@ -141,21 +141,16 @@ class LateSearch:
         scores = self._scored(prepared, positions, nearest[order], expected, k, effort.margin)
         return scores, positions[: len(scores)]
 
-    def _probed(self, prepared: PreparedQuery, masks: Sequence[Mask | None], effort: Effort) -> np.ndarray:
+    def _probed(self, prepared: PreparedQuery, findable: Findable, effort: Effort) -> np.ndarray:
         """Return the documents that posting lists speak for, ascending; others where too few are."""
         rows, sums = len(self.codec.centroids), prepared.sums
         starts, centroids, gains = choose_probes(prepared.coarse, rows, prepared.units, effort.nprobe)
         sums.fill(0)
-        for number, mask in enumerate(masks):
+        for number, mask in enumerate(findable.masks):
             accumulate(self._table, number, starts, centroids, gains, sums)
             if mask is not None:
                 sums[self.bounds[number] : self.bounds[number + 1]] *= mask.allowed
-        found = best_documents(sums, effort.shortlist)
-        if len(found) < effort.candidates:
-            others = _allowed(self.bounds, masks)
-            others = others[(sums[others] == 0) & self._filled[others]][: effort.candidates - len(found)]
-            found = np.sort(np.concatenate([found, others]))
-        return found
+        return findable.filled_up(best_documents(sums, effort.shortlist), effort, self._filled)
 
     def _scored(
         self,
@@ -188,8 +183,7 @@ class LateSearch:
 
     @cached_property
     def _filled(self) -> np.ndarray:
-        """Say of each row whether it has tokens, (rows of all segments,) bool."""
-        return np.concatenate([np.diff(segment.offsets) > 0 for segment in self.segments])
+        return filled_rows(self.segments)
 
     def _borrow(self) -> PreparedQuery:
         try:
@@ -200,22 +194,6 @@ class LateSearch:
     def _give_back(self, prepared: PreparedQuery) -> None:
         if prepared.small:
             self._spare.append(prepared)
-
-
-def _allowed(bounds: np.ndarray, masks: Sequence[Mask | None]) -> np.ndarray:
-    """Return the positions of all rows that may be found, ascending."""
-    parts = [
-        np.arange(first, last) if mask is None else first + mask.rows
-        for first, last, mask in zip(bounds[:-1], bounds[1:], masks, strict=True)
-    ]
-    return np.concatenate([np.empty(0, np.int64), *parts])
-
-
-def _best(scores: np.ndarray, positions: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the k highest scores and their positions, best first, equal ones by position; −inf is never found."""
-    order = np.lexsort((positions, -scores))[:k]
-    order = order[scores[order] > -np.inf]
-    return scores[order], positions[order]
 
 
 def _parallel(one: Callable[[int], Result], count: int, threads: int | None) -> list[Result]:

@@ -5,6 +5,7 @@ the documents in their postings, and score the best of these exactly on their co
 """
 
 from collections.abc import Sequence
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -12,7 +13,8 @@ import numpy as np
 from ..engine import Found
 from ..masks import Mask
 from .codec import Codec
-from .effort import default_candidates, default_nprobe
+from .effort import chosen_effort
+from .findable import Findable, filled_rows
 from .ragged import concatenated
 from .segment import CodedSegment
 from .tokens import Tokens
@@ -63,12 +65,16 @@ class FaissSearch:
             threads: Taken for the sake of the kernels; FAISS and the matrix products use their own.
         """
         queries = Tokens(values, offsets)
-        if exact:
-            return self._exact(queries, k, masks)
+        effort = chosen_effort(int(self.bounds[-1]), k, nprobe, candidates)
+        findable = Findable(self.bounds, masks)
+        direct = findable.direct(effort, exact)
+        if direct is not None:
+            return self._exact(queries, k, direct)
         found: Found = ([], [])
         for number in range(len(queries)):
             query = values[offsets[number] : offsets[number + 1]]
-            rows = self._candidates(query, nprobe or default_nprobe(k), candidates or self._default(k), masks)
+            rows = self._probed(query, effort.nprobe, effort.candidates, masks)
+            rows = findable.filled_up(rows, effort, self._filled)
             single = Tokens(query, np.array([0, len(query)]))
             for results, part in zip(found, best(self._scored(single, rows)[0], rows, k), strict=True):
                 results.append(part)
@@ -82,15 +88,11 @@ class FaissSearch:
             for query, rows in zip(queries, positions, strict=True)
         ]
 
-    def _default(self, k: int) -> int:
-        return default_candidates(int(self.bounds[-1]), k)
+    @cached_property
+    def _filled(self) -> np.ndarray:
+        return filled_rows(self.segments)
 
-    def _exact(self, queries: Tokens, k: int, masks: Sequence[Mask | None]) -> Found:
-        rows = [
-            first + (np.arange(segment.rows) if mask is None else mask.rows)
-            for first, segment, mask in zip(self.bounds, self.segments, masks, strict=False)
-        ]
-        positions = np.concatenate([np.empty(0, np.int64), *rows])
+    def _exact(self, queries: Tokens, k: int, positions: np.ndarray) -> Found:
         results = [
             best(scores, positions, k)
             for _, block in query_blocks(queries, len(positions), _MEMORY)
@@ -108,10 +110,8 @@ class FaissSearch:
             scores[:, here] = maxsim(decoder(self.codec, segment), segment.offsets, rows, queries)
         return scores
 
-    def _candidates(self, query: np.ndarray, nprobe: int, count: int, masks: Sequence[Mask | None]) -> np.ndarray:
+    def _probed(self, query: np.ndarray, nprobe: int, count: int, masks: Sequence[Mask | None]) -> np.ndarray:
         """Return the rows that look best by the centroids alone, ascending."""
-        if not len(query):
-            return np.empty(0, np.int64)
         nprobe = min(nprobe, len(self.codec.centroids))
         nearness, probed = self._centroids.search(query, nprobe)
         rows, gains = [], []

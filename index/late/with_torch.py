@@ -12,7 +12,8 @@ import numpy as np
 from ..engine import Found
 from ..masks import Mask
 from .codec import Codec
-from .effort import default_candidates, default_nprobe
+from .effort import Effort, chosen_effort
+from .findable import Findable, filled_rows
 from .segment import CodedSegment
 from .uncompressed import best
 
@@ -35,6 +36,7 @@ class TorchSearch:
 
         self.codec = codec
         self.bounds = np.cumsum([0, *(segment.rows for segment in segments)])
+        self._filled = filled_rows(segments)
         self._device = torch.device(device)
         self._centroids = self._moved(codec.centroids)
         self._steps = self._moved(codec.steps)
@@ -63,26 +65,23 @@ class TorchSearch:
         threads: int | None = None,
     ) -> Found:
         """Return the best rows of each query; arguments as of `FaissSearch.search`."""
-        import torch
-
-        allowed = np.concatenate(
-            [
-                np.ones(after - before, bool) if mask is None else mask.allowed
-                for before, after, mask in zip(self.bounds[:-1], self.bounds[1:], masks, strict=True)
-            ]
-        )
+        effort = chosen_effort(int(self.bounds[-1]), k, nprobe, candidates)
+        findable = Findable(self.bounds, masks)
+        direct = findable.direct(effort, exact)
+        allowed = np.zeros(self.bounds[-1], bool)
+        allowed[findable.positions] = True
         allowed_here = self._moved(allowed)
-        count = candidates or default_candidates(int(self.bounds[-1]), k)
         found: Found = ([], [])
         for start, stop in pairwise(offsets):
             query = self._moved(values[start:stop])
             if not len(query):
-                rows = allowed_here.new_empty(0, dtype=torch.int64)
-            elif exact:
-                rows = allowed_here.nonzero()[:, 0]
+                rows = np.empty(0, np.int64)
+            elif direct is not None:
+                rows = direct
             else:
-                rows = self._candidates(query, nprobe or default_nprobe(k), count, allowed_here)
-            ranked = best(self._scored(query, rows).cpu().numpy(), rows.cpu().numpy(), k)
+                probed = self._probed(query, effort, allowed_here).cpu().numpy()
+                rows = findable.filled_up(probed, effort, self._filled)
+            ranked = best(self._scored(query, self._moved(rows)).cpu().numpy(), rows, k)
             for results, part in zip(found, ranked, strict=True):
                 results.append(part)
         return found
@@ -93,11 +92,11 @@ class TorchSearch:
         rows = [self._moved(np.asarray(found, np.int64)) for found in positions]
         return [self._scored(query, some).cpu().numpy() for query, some in zip(queries, rows, strict=True)]
 
-    def _candidates(self, query: "torch.Tensor", nprobe: int, count: int, allowed: "torch.Tensor") -> "torch.Tensor":
+    def _probed(self, query: "torch.Tensor", effort: Effort, allowed: "torch.Tensor") -> "torch.Tensor":
         """Return the rows that look best by the centroids alone, ascending."""
         import torch
 
-        nearness, probed = (query @ self._centroids.T).topk(min(nprobe, len(self._centroids)), dim=1)
+        nearness, probed = (query @ self._centroids.T).topk(min(effort.nprobe, len(self._centroids)), dim=1)
         gains = nearness - nearness[:, -1:]
         rows = int(self.bounds[-1])
         sums = torch.full((len(query), rows), -torch.inf, device=self._device)
@@ -111,7 +110,7 @@ class TorchSearch:
             sums.view(-1).scatter_reduce_(0, targets, gains[inside].repeat_interleave(counts), "amax")
         touched = (sums > -torch.inf).any(0) & allowed
         total = sums.clamp(min=0).sum(0).masked_fill(~touched, -torch.inf)
-        order = total.sort(descending=True, stable=True).indices[: min(count, int(touched.sum()))]
+        order = total.sort(descending=True, stable=True).indices[: min(effort.candidates, int(touched.sum()))]
         return order.sort().values
 
     def _scored(self, query: "torch.Tensor", rows: "torch.Tensor") -> "torch.Tensor":

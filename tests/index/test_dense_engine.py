@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modernir.errors import InputError
-from modernir.index.dense.engine import DenseEngine
+from modernir.index.dense.engine import HALF_MOST, MOST_SQUARES, DenseEngine
 from modernir.index.dense.segment import Segment
 from modernir.index.masks import Mask
 
@@ -328,6 +328,135 @@ def test_bad_vectors_are_refused_and_zeros_are_not(tmp_path: Path) -> None:
     )
     for one in ([[0.0, 0.0]], [[3e30, 4e30]], [[3.0, 4.0]]):
         assert (np.abs(engine.queries(one) - engine.queries(one * 2)[:1]) <= 1e-7).all()
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_vectors_whose_scores_could_overflow_are_refused_by_their_number(tmp_path: Path, count: int) -> None:
+    """Those that are normalised cannot."""
+    longest = np.float32(0.999 * np.sqrt(MOST_SQUARES / 2))
+    for number in range(count):
+        vectors = np.ones((count, 2), np.float32)
+        for storage in ("float32", "int8"):
+            dot, cosine = (engine_in(tmp_path, metric, 2, storage=storage) for metric in ("dot", "cosine"))
+            for check in (dot.accept, dot.queries):
+                vectors[number] = longest, -longest
+                assert (check(vectors) == vectors).all()
+                vectors[number] = 1.01 * longest, -1.01 * longest
+                with pytest.raises(InputError, match=rf"^vector {number} is too long[^\n]*$"):
+                    check(vectors)
+            assert np.allclose(cosine.accept(vectors), np.sign(vectors) * np.sqrt(0.5))
+
+
+@pytest.mark.parametrize("structure", STRUCTURES)
+@pytest.mark.parametrize("storage", ["float32", "int8"])
+def test_the_longest_vectors_have_finite_scores_and_all_rows_are_found(
+    tmp_path: Path, structure: str, storage: str
+) -> None:
+    longest = np.float32(0.999 * np.sqrt(MOST_SQUARES))
+    engine = engine_in(tmp_path, structure=structure, storage=storage)
+    segment = merged(engine, "segment-1", VECTORS * longest)
+    stored = engine.vectors(segment, 0, ROWS).astype(np.float64)
+    queries = engine.queries(ASKED * longest)
+    for k, options in ((10, {}), (10, {"exact": True}), (ROWS, {"exact": True})):
+        scores, positions = engine.search([segment], [None], queries, k, options)
+        for query, score, rows in zip(queries, scores, positions, strict=True):
+            assert len(set(rows.tolist())) == k
+            assert np.allclose(score / MOST_SQUARES, stored[rows] @ query / MOST_SQUARES, atol=1e-5)
+    assert share_found(engine.search([segment], [None], queries, 10, {})[1], best(stored, queries, 10)) >= 0.97
+
+
+@pytest.mark.parametrize("value", [float(np.nextafter(np.float32(HALF_MOST), np.float32(np.inf))), -65520.0, 1e18])
+def test_values_beyond_half_precision_are_refused_where_vectors_are_stored_in_it(tmp_path: Path, value: float) -> None:
+    vectors = [[HALF_MOST, -HALF_MOST], [1.0, value], [value, 2.0]]
+    engine = engine_in(tmp_path, dim=2, storage="float16")
+    with pytest.raises(InputError, match=r"^vector 1 holds -?[\d.e+]+, beyond the ±65504 of storage[^\n]*$"):
+        engine.accept(vectors)
+    with pytest.raises(InputError, match="vector 0 holds"):
+        engine.accept(vectors[2:])
+    assert (engine.queries(vectors) == np.float32(vectors)).all()  # they are not stored
+    assert (engine_in(tmp_path, dim=2).accept(vectors) == np.float32(vectors)).all()
+    assert np.abs(engine_in(tmp_path, "cosine", 2, storage="float16").accept(vectors)).max() <= 1
+    assert engine.accept(np.empty((0, 2))).shape == (0, 2)
+
+
+def test_half_precision_keeps_and_scores_values_up_to_its_greatest(tmp_path: Path) -> None:
+    steps = np.random.default_rng(8).integers(-3, 1, size=(300, 8))
+    vectors = (np.random.default_rng(9).choice([-1, 1], size=(300, 8)) * (HALF_MOST + 32 * steps)).astype(np.float32)
+    engine = engine_in(tmp_path, dim=8, storage="float16")
+    segment = merged(engine, "segment-1", vectors)
+    assert (engine.vectors(segment, 0, 300) == vectors).all()
+    queries = engine.queries(np.concatenate([vectors[:5], vectors[:5] * np.float32(1e12)]))
+    allowed = np.arange(300) % 2 > 0
+    for mask in (None, allowed):
+        scores, positions = engine.search([segment], [mask if mask is None else Mask(mask)], queries, 300, {})
+        for query, score, rows in zip(queries, scores, positions, strict=True):
+            expected = vectors.astype(np.float64) @ query
+            assert sorted(rows.tolist()) == list(range(300) if mask is None else range(1, 300, 2))
+            assert np.allclose(score, expected[rows], rtol=1e-5, atol=1e-6 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("storage", ["float32", "float16"])
+@pytest.mark.parametrize("k", [1, 2, 3, 4, 9])
+@pytest.mark.parametrize("queries", [1, 30])
+def test_rows_whose_score_is_no_number_are_left_out_and_no_other_row_takes_their_place(
+    tmp_path: Path, storage: str, k: int, queries: int
+) -> None:
+    """Files may hold what `accept` would refuse."""
+    big = np.float32(3e38)
+    vectors = np.float32([[1, 2], [-big, -big], [2, 1], [big, -big], [-big, -big], [3, 3], [-big, -big], [big, -big]])
+    engine = engine_in(tmp_path, dim=2, storage=storage)
+    parts = [opened(engine, engine.write(f"segment-{at}", [vectors[at : at + 4]])) for at in (0, 4)]
+    query = np.full((queries, 2), 4, np.float32)
+    for allowed, expected in [
+        (np.ones(8, bool), [5, 0, 2]),
+        (np.arange(8) != 0, [5, 2]),
+        (np.isin(np.arange(8), [1, 3, 4, 6]), []),
+    ]:
+        for picked, base in ((parts, 0), (parts[:1], 0), (parts[1:], 4)):
+            rows = [row - base for row in expected if 0 <= row - base < 4 * len(picked)]
+            masks = [Mask(part) for part in np.split(allowed[base : base + 4 * len(picked)], len(picked))]
+            scores, positions = engine.search(picked, masks, query, k, {})
+            assert [found.tolist() for found in positions] == [rows[:k]] * queries
+            assert all((score == vectors[base:][rows[:k]] @ query[0]).all() for score in scores)
+
+
+class Recorder:
+    """Stored vectors that keep the numbers of the rows which are decoded."""
+
+    def __init__(self, flat: Any) -> None:  # noqa: ANN401 - FAISS's
+        self._flat = flat
+        self.decoded: list[int] = []
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
+        return getattr(self._flat, name)
+
+    def reconstruct_n(self, start: int, count: int) -> np.ndarray:
+        self.decoded += range(start, start + count)
+        found: np.ndarray = self._flat.reconstruct_n(start, count)
+        return found
+
+    def reconstruct_batch(self, rows: np.ndarray) -> np.ndarray:
+        self.decoded += rows.tolist()
+        found: np.ndarray = self._flat.reconstruct_batch(rows)
+        return found
+
+
+@pytest.mark.parametrize("storage", ["float32", "float16", "int8"])
+def test_merging_decodes_the_kept_rows_alone(tmp_path: Path, storage: str) -> None:
+    engine = engine_in(tmp_path, storage=storage, memory=1)  # blocks of 1,024 rows
+    masks = []
+    for first, last in [(0, ROWS), (1100, 1200), (1024, 2048), (2999, ROWS), (5, 5)]:
+        masks.append(Mask((np.arange(ROWS) >= first) & (np.arange(ROWS) < last)))
+    segments = [written(engine, f"segment-{number}", VECTORS) for number in range(len(masks) + 1)]
+    stored = engine.vectors(segments[0], 0, ROWS)
+    recorders = []
+    for segment in segments:
+        recorders.append(Recorder(segment.flat))
+        segment.flat = recorders[-1]
+    result = opened(engine, engine.merge("segment-9", segments, [*masks, None]))
+    expected = [*(mask.rows.tolist() for mask in masks), list(range(ROWS))]
+    assert [recorder.decoded for recorder in recorders] == expected
+    assert np.allclose(engine.vectors(result, 0, result.rows), stored[np.concatenate(expected).astype(int)], atol=1e-6)
 
 
 def test_what_was_accepted_does_not_change_with_the_callers_array(tmp_path: Path) -> None:

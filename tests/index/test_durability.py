@@ -439,6 +439,91 @@ def test_readers_see_the_old_state_or_the_new_one_while_a_writer_writes(index: I
     assert {name[0] for name in seen} == {"a", "b"}
 
 
+def read_text(index: Index) -> object:
+    return index.search_text(["text"], 5)
+
+
+def read_filtered(index: Index) -> object:
+    return index.search(np.ones((1, DIM)), 5, filter="id != 'd1'")
+
+
+def read_documents(index: Index) -> object:
+    return index.documents([f"d{number}" for number in range(40)]), len(index), index.info()
+
+
+@pytest.mark.parametrize("read", [read_text, read_filtered, read_documents, state])
+def test_threads_may_read_the_object_that_another_one_writes_with(
+    index: Index, read: Callable[[Index], object]
+) -> None:
+    stop, failures = threading.Event(), []
+
+    def go_on() -> None:
+        try:
+            while not stop.is_set():
+                read(index)
+        except Exception as error:  # whatever it is, it must not happen
+            failures.append(error)
+
+    readers = [threading.Thread(target=go_on) for _ in range(3)]
+    for thread in readers:
+        thread.start()
+    for turn in range(12):
+        add(index, range(turn, turn + 10))
+        index.delete([f"d{turn}"])
+        assert f"d{turn}" not in state(index)
+        assert f"d{turn + 9}" in state(index)
+        if turn % 4 == 3:
+            index.compact()
+    stop.set()
+    for thread in readers:
+        thread.join()
+    assert failures == []
+    assert index.verify() == []
+    expected = state(index)
+    index.close()
+    with Index.open(index.path, writable=True, verify=True) as again:
+        assert state(again) == expected
+
+
+def test_what_one_thread_adds_is_not_undone_by_the_failing_batch_of_another(index: Index) -> None:
+    began, added = threading.Event(), threading.Event()
+
+    def fail() -> None:
+        with pytest.raises(PlannedError), index.batch():
+            add(index, [60])
+            began.set()
+            assert not added.wait(0.2)  # the other one waits for this batch to end
+            raise PlannedError
+
+    failing = threading.Thread(target=fail)
+    failing.start()
+    began.wait()
+    add(index, [61])
+    added.set()
+    failing.join()
+    assert "d61" in state(index)
+    assert "d60" not in state(index)
+
+
+def test_an_index_may_be_closed_by_another_thread(index: Index) -> None:
+    closing = threading.Thread(target=index.close)
+    closing.start()
+    closing.join()
+    Index.open(index.path, writable=True).close()
+
+
+def test_a_write_that_failed_and_was_caught_is_not_committed(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, names = state(index), visible_files(index.path)
+    monkeypatch.setattr(writer, "SPILL_SHARE", 1 << 60)
+    monkeypatch.setattr(rows, "write_arrays", full_disk)
+    with pytest.raises(ModernirError, match="a write of this batch failed"), index.batch():
+        with pytest.raises(OSError, match="No space left"):
+            add(index, [50])
+        monkeypatch.undo()
+        add(index, [51])
+    check_unchanged(index, before, names)
+
+
 def test_a_reader_sees_the_next_commit_without_reopening(index: Index) -> None:
     with Index.open(index.path) as reader:
         add(index, [99])
@@ -460,7 +545,7 @@ print(sorted({{"torch", "transformers", "faiss", "datasets", "pyarrow"}} & set(s
         ("import modernir", "[]"),
         ("import modernir.index.index, modernir.index.recall", "[]"),
         ("import modernir.index.dense.engine", "['faiss']"),
-        ("import modernir.index.late.engine", "['faiss']"),
+        ("import modernir.index.late.engine, modernir.index.late.search", "[]"),
         ("import modernir.index.catalog, modernir.retrieval.readers.documents", "[]"),
         ("from modernir.cli import app\ntry:\n    app(['--help'])\nexcept SystemExit: pass", "[]"),
     ],

@@ -110,7 +110,7 @@ def test_an_update_replaces_and_counts_as_added_last(plane: Index) -> None:
 
 def test_delete_returns_the_ids_that_were_not_there(plane: Index) -> None:
     plane.add(["a", "b"], np.ones((2, 2)))
-    assert plane.delete(["x", "a", "y", "a"]) == ["x", "y", "a"]
+    assert plane.delete(["x", "a", "y", "a"]) == ["x", "y"]
     assert plane.delete([]) == []
     assert plane.search(np.ones((1, 2)))[0] == [["b"]]
 
@@ -314,7 +314,7 @@ def test_an_add_that_fails_in_a_batch_leaves_nothing_and_the_batch_may_go_on(tmp
     vectors = np.eye(4, dtype=np.float32)
     with Index.create(tmp_path / "ix", dim=4) as index:
         with index.batch():
-            with pytest.raises(UnicodeEncodeError):
+            with pytest.raises(InputError, match="half of a character"):
                 index.add(["a", "b"], vectors[:2], [Document("a", "fine"), Document("b", "\ud800")])
             index.add(["c"], vectors[2:3])
         assert index.search(vectors, 3)[0] == [["c"]] * 4

@@ -100,6 +100,19 @@ def test_an_interrupted_build_resumes_and_ends_as_an_uninterrupted_one(
     assert sorted(encoder.seen) == sorted(f"t{n} text of {n}" for n in range(100))  # none encoded twice
 
 
+def test_an_index_that_is_being_written_is_not_replaced(
+    tmp_path: Path, corpus: Path, hash_encoder: Callable[..., Any]
+) -> None:
+    encoder = hash_encoder()
+    build_index(corpus, encoder, tmp_path / "index", quiet=True).close()
+    with Index.open(tmp_path / "index", writable=True) as index:
+        with pytest.raises(InputError, match="another process is writing to this index"):
+            build_index(corpus, encoder, tmp_path / "index", overwrite=True, quiet=True)
+        index.delete(["d1"])
+        index.compact()
+        assert index.verify() == []
+
+
 def test_many_commits_and_interruptions_change_nothing(
     tmp_path: Path, corpus: Path, hash_encoder: Callable[..., Any], whole: Results, monkeypatch: pytest.MonkeyPatch
 ) -> None:

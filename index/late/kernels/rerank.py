@@ -118,12 +118,22 @@ def _note(moments, x, y):
 
 @compiled()
 def _highest(moments, x, margin):
-    """Return what the line (least squares) says of x, and `margin` standard deviations more."""
+    """Return the upper end of the interval in which a document with this x is expected.
+
+    That is what the line (least squares, through n > 2 points) says of x, and `margin` standard deviations of a
+    prediction more, which grow with the distance of x from the points, the less these say of the slope the faster.
+    """
     n, sum_x, sum_y, sum_xx, sum_xy, sum_yy = moments
     spread, common = n * sum_xx - sum_x * sum_x, n * sum_xy - sum_x * sum_y
     slope = common / spread if spread > 0 else 0.0
     variance = (n * sum_yy - sum_y * sum_y - slope * common) / (n * n)
-    return (sum_y + slope * (n * x - sum_x)) / n + margin * np.sqrt(max(variance, 0.0))
+    away = n * x - sum_x
+    doubt = 1.0 + 1.0 / n
+    if spread > 0:
+        doubt += away * away / (n * spread)
+    elif away != 0:
+        return np.inf
+    return (sum_y + slope * away) / n + margin * np.sqrt(max(variance, 0.0) * n / (n - 2.0) * doubt)
 
 
 @compiled()
