@@ -27,7 +27,7 @@ LEAST_SQUARES = 1e-20
 """Sums of squares between this and its inverse are exact enough in single precision."""
 MOST_SQUARES = 1e37
 """Sum of squares that a vector may have: the inner product of two such, and of sums of some, is finite in single
-precision, whose greatest value is 3.4e38. FAISS returns no row for a score that is not finite."""
+precision, whose greatest value is 3.4e38. FAISS leaves out rows whose score is NaN or negative infinity."""
 HALF_MOST = 65504.0
 """The greatest value in half precision."""
 
@@ -75,7 +75,7 @@ class DenseEngine:
         return rows.copy() if np.may_share_memory(rows, vectors) else rows
 
     def queries(self, vectors: Any) -> np.ndarray:  # noqa: ANN401
-        """Check query vectors, and normalise them for cosines; as `accept`, without its copy and whatever the storage."""
+        """Check query vectors, and normalise them for cosines; as `accept`, for any storage and without its copy."""
         try:
             rows: np.ndarray = np.ascontiguousarray(vectors, dtype=np.float32)
         except (TypeError, ValueError) as error:
@@ -97,8 +97,8 @@ class DenseEngine:
         elif norms.max(initial=0) > MOST_SQUARES:
             number = int(np.argmax(norms > MOST_SQUARES))
             raise InputError(
-                f"vector {number} is too long: its squares add up to {norms[number]:.3g}, at most {MOST_SQUARES:g} lets "
-                "scores be computed in single precision; scale the vectors down"
+                f"vector {number} is too long: its squares add up to {norms[number]:.4g}, and above {MOST_SQUARES:g} "
+                "scores overflow single precision; scale the vectors down"
             )
         return rows
 

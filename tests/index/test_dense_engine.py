@@ -402,8 +402,8 @@ def test_rows_whose_score_is_no_number_are_left_out_and_no_other_row_takes_their
     tmp_path: Path, storage: str, k: int, queries: int
 ) -> None:
     """Files may hold what `accept` would refuse."""
-    big = np.float32(3e38)
-    vectors = np.float32([[1, 2], [-big, -big], [2, 1], [big, -big], [-big, -big], [3, 3], [-big, -big], [big, -big]])
+    low, none = [-3e38, -3e38], [np.nan, 1]
+    vectors = np.float32([[1, 2], low, [2, 1], none, low, [3, 3], low, none])
     engine = engine_in(tmp_path, dim=2, storage=storage)
     parts = [opened(engine, engine.write(f"segment-{at}", [vectors[at : at + 4]])) for at in (0, 4)]
     query = np.full((queries, 2), 4, np.float32)
