@@ -244,14 +244,19 @@ def index_recall(
 def index_export(
     index: IndexFolder,
     output: Annotated[Path, typer.Option("--output", "-o", help="New folder.")],
+    muvera: Annotated[
+        bool, typer.Option("--muvera", help="Of a late index: one vector a document, for any vector database.")
+    ] = False,
+    repetitions: Annotated[int | None, typer.Option(min=1, help="Of MUVERA; 256 dimensions each. Default 20.")] = None,
 ) -> None:
     """Write the documents (corpus.jsonl) and their vectors (NumPy arrays) of an index to a folder."""
     from ..index.export import export_index
     from ..index.index import Index
 
+    parameters = {} if repetitions is None else {"repetitions": repetitions}
     with Index.open(index) as opened:
         opened.require_finished()
-        export_index(opened, output)
+        export_index(opened, output, parameters if muvera else None)
     sys.stdout.write(f"{output}\n")
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from modernir.index.index import Index
+from modernir.index.late.muvera import Muvera, document_encodings
 
 Call = Callable[..., SimpleNamespace]
 WORDS = ["apples", "pears", "ships", "lemons", "bread", "masts", "winter"]
@@ -125,6 +126,20 @@ def test_export_gives_back_what_was_put_in(call: Call, kind: str, built: Path, t
     assert len(ids) == 58
     assert np.concatenate(scores) == pytest.approx(best, abs=1e-3)  # each is nearest to itself, or to its like
     told(call("index", "export", "-i", built, "-o", out), "is there already")
+
+
+def test_muvera_exports_one_vector_a_document(call: Call, kind: str, built: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = call("index", "export", "-i", built, "-o", out, "--muvera", "--repetitions", 8)
+    if kind == "dense":
+        told(done, "one vector a document already")
+        return
+    parameters = Muvera(**json.loads((out / "muvera.json").read_text()))
+    vectors = np.load(out / "vectors.npy")
+    assert vectors.shape == (60, parameters.size)
+    with Index.open(built) as index:
+        (_, (values, offsets)) = next(index.vectors())
+    assert np.allclose(vectors, document_encodings(values, offsets, parameters), atol=1e-6)
 
 
 def test_wrong_searches_are_one_line(call: Call, kind: str, built: Path) -> None:
