@@ -37,7 +37,7 @@ def export_index(index: Index, target: Path, muvera: Mapping[str, int] | None = 
         lengths = _write_corpus(index, folder / "corpus.jsonl")
         parts = (vectors for _, vectors in index.vectors())
         if encoding is not None:
-            encoded = (document_encodings(*tokens, encoding) for tokens in parts)
+            encoded = (document_encodings(values, offsets, encoding) for values, offsets in parts)
             _write_rows(folder / "vectors.npy", len(lengths), encoding.size, encoded)
             write_json(folder / "muvera.json", asdict(encoding))
         elif index.kind == "late":

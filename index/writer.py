@@ -51,9 +51,9 @@ class Writer:
         self._batches.append(batch)
         self._waiting += batch.nbytes
         if self._waiting >= self._spill:
-            self.flush()
+            self._flush(building=True)  # more may follow, which a codec should be trained on too
 
-    def flush(self) -> None:
+    def _flush(self, building: bool) -> None:
         """Write what waits as a segment, and name it in the transaction.
 
         Raises:
@@ -64,7 +64,7 @@ class Writer:
         if not self._ids:
             return
         self._broken = True  # until it is done: what was named by half must not be committed
-        self.adapt(self._batches)
+        self.adapt(self._batches, building)
         number = self._number()
         stem = segment_stem(number)
         first_key = self._next_key - len(self._ids)
@@ -74,11 +74,16 @@ class Writer:
         self._ids, self._batches, self._waiting = [], [], 0
         self._broken = False
 
-    def adapt(self, batches: Sequence[Batch] = ()) -> bool:
-        """Let the engine change what the segments share, such as the codec; say whether it did."""
+    def adapt(self, batches: Sequence[Batch] = (), building: bool = False) -> bool:
+        """Let the engine change what the segments share, such as the codec; say whether it did.
+
+        Args:
+            batches: What is to be written.
+            building: More is to come.
+        """
         number = self._number()
         vectors = [segment.vectors for segment in self.segments]
-        engine = self.engine.adapted(shared_stem(number), batches, vectors, self._building)
+        engine = self.engine.adapted(shared_stem(number), batches, vectors, building)
         changed = engine.shared is not None and engine.shared != self.engine.shared
         if changed and engine.shared is not None:
             self._catalog.put_shared_file(describe_file(self._folder, engine.shared))
@@ -112,7 +117,9 @@ class Writer:
 
     def finish(self) -> None:
         """Write what waits, and the counters, so that no key and no file name is ever given twice."""
-        self.flush()
+        self._flush(self._building)
+        if not self._building:
+            self.adapt()
         if self._next_file > self._catalog.number("next_file"):
             sync_folder(self._folder)  # before the commit that names the files
         self._catalog.put_setting("next_key", self._next_key)

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..arrays import read_arrays, write_arrays
 from ..engine import Found
+from .effort import default_candidates, default_nprobe
 from .tokens import Tokens
 
 QUERIES = 64
@@ -39,9 +40,16 @@ class Calibration:
     documents: int
     recall: float
 
-    def candidates_for(self, documents: int) -> int:
-        """Return how many candidates a collection that has grown since calls for."""
-        return round(self.candidates * max(1.0, np.sqrt(documents / max(self.documents, 1))))
+    def effort(self, documents: int, k: int) -> tuple[int, int]:
+        """Return nprobe and candidates for a search for k of so many documents, which may have become more since.
+
+        What was found holds for the ten best; for more, it is never less than the defaults.
+        """
+        candidates = self.candidates * max(1.0, np.sqrt(documents / max(self.documents, 1)))
+        if k <= _RANKS:
+            return self.nprobe, round(candidates)
+        wider = round(candidates * np.sqrt(k / _RANKS))
+        return max(self.nprobe, default_nprobe(k)), max(wider, default_candidates(documents, k))
 
     def write(self, path: Path) -> None:
         """Write to a file, which appears whole or not at all."""

@@ -14,7 +14,7 @@ from .codec import Codec, scaled
 _BLOCK = 4096  # tokens whose levels are found at once: they stay in the cache
 _WEIGHT = np.float32(10)  # of the error along a token, against that across it
 _ROUNDS = 3
-_TINY = np.float32(1e-6)
+_TINY = np.float32(1e-30)  # stands for a length of 0
 
 
 class Encoder:
@@ -29,6 +29,9 @@ class Encoder:
         self.codec = codec
         self.spherical = spherical
         self._assigner = Assigner(codec, spherical)
+        largest = max(float(np.abs(codec.centroids).max(initial=0)), float(codec.steps.max())) or 1.0
+        # A power of two, so that it changes no result, and high powers of tokens neither overflow nor vanish.
+        self._power = np.float32(2.0 ** -round(np.log2(largest)))
 
     def assign(self, tokens: np.ndarray) -> np.ndarray:
         """Return the number of the nearest centroid of each token (n, dim) float32."""
@@ -58,17 +61,18 @@ class Encoder:
         """Return the levels of tokens, (n, padded) uint8."""
         packing = chosen_packing()
         codec, top = self.codec, np.float32((1 << self.codec.nbits) - 1)
-        columns = _columns(tokens, packing.LANES)
-        rest = columns - _columns(codec.centroids[codes], packing.LANES)
-        steps = codec.steps[:, None]
+        columns = _columns(tokens, packing.LANES, self._power)
+        rest = columns - _columns(codec.centroids[codes], packing.LANES, self._power)
+        near_one = codec.steps * self._power
+        steps = near_one[:, None]
         levels = np.floor(rest * (1 / steps) + np.float32(1 << (codec.nbits - 1)))
         np.clip(levels, 0, top, out=levels)
         error = (levels - top / 2) * steps - rest
         if codec.scaled:
-            packing.turn(columns, columns + error, levels, codec.steps, top, _ROUNDS)
+            packing.turn(columns, columns + error, levels, near_one, top, _ROUNDS)
         elif codec.nbits == 4:
             lengths = np.sqrt((columns**2).sum(1, keepdims=True))
-            packing.weigh_parallel(columns / np.maximum(lengths, _TINY), error, levels, codec.steps, top, _WEIGHT)
+            packing.weigh_parallel(columns / np.maximum(lengths, _TINY), error, levels, near_one, top, _WEIGHT)
         found = np.zeros((len(tokens), codec.padded), np.uint8)
         found[:, : codec.dim] = levels.transpose(0, 2, 1).reshape(-1, codec.dim)[: len(tokens)]
         return found
@@ -96,9 +100,9 @@ def chosen_packing() -> ModuleType:
     return packing
 
 
-def _columns(rows: np.ndarray, lanes: int) -> np.ndarray:
-    """Return rows (n, dim) as columns side by side, (groups, dim, lanes); the last group is filled up with zeros."""
+def _columns(rows: np.ndarray, lanes: int, scale: np.float32) -> np.ndarray:
+    """Return scaled rows (n, dim) as columns side by side, (groups, dim, lanes), zeros in the last group's rest."""
     groups = -(-len(rows) // lanes)
     whole = np.zeros((groups * lanes, rows.shape[1]), np.float32)
-    whole[: len(rows)] = rows
+    np.multiply(rows, scale, out=whole[: len(rows)])
     return np.ascontiguousarray(whole.reshape(groups, lanes, -1).transpose(0, 2, 1))

@@ -17,7 +17,7 @@ from . import searching
 from .calibration import TUNED, Calibration, calibrated, pseudo_queries
 from .codec import Codec
 from .encode import Encoder
-from .sampling import sampled
+from .sampling import Source, sampled
 from .segment import (
     CODED,
     PLAIN,
@@ -31,11 +31,12 @@ from .segment import (
 )
 from .settings import LateSettings, checked_options
 from .tokens import Tokens, checked
-from .training import TRAIN_TOKENS, Recipe, grown, sample_size, trained
+from .training import TRAIN_TOKENS, Recipe, enlarged, grown, sample_size, trained
 
 SPOOL_TOKENS = 1 << 22
 """Tokens that are kept uncompressed while a collection is built, so that the codec is trained on more of it."""
 _SPOOL_SHARE = 256  # bytes of memory wanted for each token kept
+_FLOAT16_MAX = float(np.finfo(np.float16).max)
 _SAMPLE_SHARE = 4  # of memory may be taken by a sample: one part in so many
 
 
@@ -65,12 +66,13 @@ class LateEngine:
         self._searcher = searching.Searcher(self.codec, memory)
 
     def accept(self, vectors: Any) -> Tokens:  # noqa: ANN401 - a pair, or what has values and offsets
-        """Check documents; one without tokens is kept and never found.
+        """Check documents; one without tokens is kept and never found. The caller may change the array afterwards.
 
         Raises:
             InputError: A shape, an offset or a value is wrong; the message says which.
         """
-        return checked(vectors, self.dim, self.unit, "document")
+        largest = _FLOAT16_MAX if self.settings.nbits == 16 else np.inf
+        return checked(vectors, self.dim, self.unit, "document", largest).apart_from(vectors)
 
     def queries(self, vectors: Any) -> Tokens:  # noqa: ANN401 - as above
         """Check queries; one without tokens finds nothing.
@@ -87,27 +89,28 @@ class LateEngine:
 
         Args:
             name: Stem of the codec's file, in case there is to be another.
-            batches: What is to be written.
-            segments: All open segments; the uncompressed ones are no longer settled once there is a codec.
+            batches: What is to be written; none at a compaction, when a collection that many small additions made
+                too large for its centroids gets more of them.
+            segments: All open segments; where the engine returned is another, they must be opened again with it.
             building: More is to come before the next compaction.
         """
         if not self.settings.coded:
             return self
         plain = [segment for segment in segments if isinstance(segment, PlainSegment)]
         waiting = [PlainSegment(batch.values, batch.offsets) for batch in batches] + plain
-        added = sum(source.tokens for source in waiting)
+        added = sum(part.tokens for part in waiting)
         if self.codec is None:
             wait = max(TRAIN_TOKENS, min(SPOOL_TOKENS, self.memory // _SPOOL_SHARE)) if building else TRAIN_TOKENS
             codec = self._trained(waiting, added) if added >= wait else None
         else:
             tokens = added + sum(segment.tokens for segment in segments if isinstance(segment, CodedSegment))
             codec = self._grown(self.codec, waiting, added, tokens)
+            if codec is self.codec and not batches:
+                codec = self._enlarged(codec, segments, tokens)
         if codec is self.codec or codec is None:
             return self
         shared = f"{name}.codec"
         codec.write(self.folder / shared)
-        for segment in plain:
-            segment.settled = False
         settings = vars(self.settings)
         return LateEngine(self.folder, self.dim, self.metric, settings, self.memory, shared)
 
@@ -195,17 +198,22 @@ class LateEngine:
     def _recipe(self) -> Recipe:
         return Recipe(self.settings.nbits, self.unit, self.settings.seed, self.settings.centroids)
 
-    def _sample(self, sources: Sequence[PlainSegment], size: int) -> np.ndarray:
+    def _sample(self, sources: Sequence[Source], size: int) -> np.ndarray:
         fitting = self.memory // (_SAMPLE_SHARE * 4 * self.dim)
         return sampled(sources, max(1, min(size, fitting)), self.settings.seed)
 
     def _trained(self, waiting: Sequence[PlainSegment], tokens: int) -> Codec:
-        return trained(self._recipe, self._sample(waiting, sample_size(self._recipe.count(tokens))), tokens)
+        size = sample_size(self._recipe.count(tokens))
+        return trained(self._recipe, self._sample(_sources(waiting), size), tokens)
 
     def _grown(self, codec: Codec, waiting: Sequence[PlainSegment], added: int, tokens: int) -> Codec:
         if not added:
             return codec
-        return grown(codec, self._recipe, lambda size: self._sample(waiting, size), added, tokens)
+        return grown(codec, self._recipe, lambda size: self._sample(_sources(waiting), size), added, tokens)
+
+    def _enlarged(self, codec: Codec, segments: Sequence[AnySegment], tokens: int) -> Codec:
+        sources = [Source(segment.offsets, self._searcher.decode(segment)) for segment in segments]
+        return enlarged(codec, self._recipe, lambda size: self._sample(sources, size), tokens)
 
     def _written(self, stem: str, parts: Sequence[Part]) -> list[str]:
         if self._encoder is not None:
@@ -223,3 +231,7 @@ class LateEngine:
             return self._searcher.search([segment], [None], queries, k, checked_options(options))
 
         return calibrated(target, segment.rows, found)
+
+
+def _sources(segments: Sequence[PlainSegment]) -> list[Source]:
+    return [Source(segment.offsets, segment.decoded) for segment in segments]

@@ -104,7 +104,7 @@ class PreparedQuery:
     def _add_mean(self, query: np.ndarray) -> None:
         """Add the score with the mean of the centroids to what the levels begin at."""
         live = np.flatnonzero(self.units)
-        self._summands[live] += (query[live] @ self.centroids.mean) / self.units[live]
+        self._summands[live] += (query[live].astype(np.float64) @ self.centroids.mean) / self.units[live]
 
     @property
     def small(self) -> bool:

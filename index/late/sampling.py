@@ -1,16 +1,30 @@
 """Samples of tokens: those of random documents, so that reading them from a disk costs little."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from .ragged import pieces
-from .segment import PlainSegment
+from .uncompressed import Decode
 
 _PIECE = 1 << 14
 
 
-def sampled(sources: Sequence[PlainSegment], size: int, seed: int) -> np.ndarray:
+@dataclass(frozen=True)
+class Source:
+    """Documents to draw from.
+
+    Attributes:
+        offsets: (documents + 1,) int64.
+        decode: Gives their tokens.
+    """
+
+    offsets: np.ndarray
+    decode: Decode
+
+
+def sampled(sources: Sequence[Source], size: int, seed: int) -> np.ndarray:
     """Return the tokens of random documents.
 
     Args:
@@ -25,9 +39,9 @@ def sampled(sources: Sequence[PlainSegment], size: int, seed: int) -> np.ndarray
     order = np.random.default_rng(seed).permutation(len(lengths))
     enough = int(np.searchsorted(np.cumsum(lengths[order]), size)) + 1
     chosen = np.sort(order[:enough])
-    bounds = np.cumsum([0, *(source.rows for source in sources)])
+    bounds = np.cumsum([0, *(len(source.offsets) - 1 for source in sources)])
     found = []
     for source, first, last in zip(sources, bounds[:-1], bounds[1:], strict=True):
         rows = chosen[(chosen >= first) & (chosen < last)] - first
-        found += [source.decoded(piece.tokens) for piece in pieces(source.offsets, rows, _PIECE)]
+        found += [source.decode(piece.tokens) for piece in pieces(source.offsets, rows, _PIECE)]
     return np.concatenate(found)[:size]

@@ -83,7 +83,7 @@ class Searcher:
                 chosen,
                 exact=options.exact,
                 threads=options.threads,
-                **self._defaults(layout.coded, options),
+                **self._defaults(layout.coded, k, options),
             )
             lists.append((scores, [layout.outside(found) for found in positions]))
         return _merged(lists, len(queries), k)
@@ -130,13 +130,13 @@ class Searcher:
                     results.append(part)
         return found
 
-    def _defaults(self, segments: Sequence[CodedSegment], options: SearchOptions) -> dict[str, int | None]:
+    def _defaults(self, segments: Sequence[CodedSegment], k: int, options: SearchOptions) -> dict[str, int | None]:
         nprobe, candidates = options.nprobe, options.candidates
         calibration = _calibration(segments)
         if calibration is not None:
             documents = sum(segment.rows for segment in segments)
-            nprobe = nprobe or calibration.nprobe
-            candidates = candidates or calibration.candidates_for(documents)
+            usual = calibration.effort(documents, k)
+            nprobe, candidates = nprobe or usual[0], candidates or usual[1]
         return {"nprobe": nprobe, "candidates": candidates}
 
     def _coded(self, segments: list[CodedSegment], device: str) -> CodedSearch:

@@ -8,6 +8,8 @@ import numpy as np
 
 from ...errors import InputError
 
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
+
 
 @dataclass(frozen=True)
 class Tokens:
@@ -31,11 +33,16 @@ class Tokens:
         start, stop = self.offsets[number : number + 2]
         return Tokens(self.values[start:stop], np.array([0, stop - start]))
 
+    def apart_from(self, vectors: Any) -> "Tokens":  # noqa: ANN401 - what `checked` was given
+        """Return these tokens in memory of their own, wherever a caller may write to what they came from."""
+        shared = np.may_share_memory(self.values, _pair(vectors)[0])
+        return Tokens(self.values.copy(), self.offsets) if shared else self
+
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
 
-def checked(vectors: Any, dim: int, unit: bool, what: str) -> Tokens:  # noqa: ANN401 - whatever a caller has
+def checked(vectors: Any, dim: int, unit: bool, what: str, largest: float = np.inf) -> Tokens:  # noqa: ANN401 - whatever a caller has
     """Bring token vectors into the form that is written and searched with.
 
     Args:
@@ -43,6 +50,10 @@ def checked(vectors: Any, dim: int, unit: bool, what: str) -> Tokens:  # noqa: A
         dim: Dimensions that they must have.
         unit: Whether to bring each token to length 1.
         what: Name of what they belong to, for messages.
+        largest: What no number may exceed, its sign aside, once lengths are 1.
+
+    Returns:
+        Tokens that may share their memory with what was given.
 
     Raises:
         InputError: A shape, an offset or a value is wrong; the message says which.
@@ -55,16 +66,28 @@ def checked(vectors: Any, dim: int, unit: bool, what: str) -> Tokens:  # noqa: A
     offsets = _offsets(offsets, len(values))
     with np.errstate(over="ignore"):
         values = np.ascontiguousarray(values, dtype=np.float32)
-    sums = np.einsum("td,td->t", values, values)  # not finite where a value is not
-    if not np.isfinite(sums).all():
-        token = int(np.flatnonzero(~np.isfinite(sums))[0])
-        place = int(np.searchsorted(offsets, token, side="right")) - 1
-        raise InputError(
-            f"{what} {place}: token {token - offsets[place]} holds a value that is not finite, or too large"
-        )
+    sums = np.einsum("td,td->t", values, values, dtype=np.float64)  # float32 would lose the squares of small numbers
+    lengths = np.sqrt(sums)
+    fine = np.asarray((lengths if unit else sums) <= _FLOAT32_MAX)
+    if not fine.all():
+        where = _place(fine, offsets, what)
+        raise InputError(f"{where} holds a value that is not finite, or too large")
     if unit:
-        values = values / np.sqrt(np.where(sums == 0, 1, sums))[:, None]
+        lengths[lengths == 0] = 1
+        values = values / lengths.astype(np.float32)[:, None]
+    if largest < np.inf:
+        fine = np.asarray((np.abs(values) <= largest).all(axis=1))
+        if not fine.all():
+            where = _place(fine, offsets, what)
+            raise InputError(f"{where} holds a value beyond ±{largest:g}, the end of float16; build with nbits 32")
     return Tokens(values, offsets)
+
+
+def _place(fine: np.ndarray, offsets: np.ndarray, what: str) -> str:
+    """Name the first token that is not fine, and whose it is."""
+    token = int(np.flatnonzero(~fine)[0])
+    place = int(np.searchsorted(offsets, token, side="right")) - 1
+    return f"{what} {place}: token {token - offsets[place]}"
 
 
 def _pair(vectors: Any) -> tuple[np.ndarray, np.ndarray]:  # noqa: ANN401 - as above

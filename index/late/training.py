@@ -20,7 +20,7 @@ _TOO_WIDE = 1.25  # their mean distance, as a multiple of training's
 _JUDGED = 1024  # tokens needed to judge by
 _JUDGED_BY = 8192  # tokens judged by, where there are so many
 _FEWEST = 8  # tokens for each appended centroid
-_TINY = np.float32(1e-6)
+_LEAST_STEP = np.float32(1e-6)  # of a dimension, as a share of the largest step
 
 
 @dataclass(frozen=True)
@@ -64,10 +64,15 @@ def trained(recipe: Recipe, sample: np.ndarray, tokens: int) -> Codec:
     rest = some - codec.centroids[Encoder(codec, recipe.spherical).assign(some)]
     squares = rest**2
     steps = np.sqrt(squares.mean(0)) * np.float32(STEPS[recipe.nbits])
-    steps *= np.float32(_stretch(rest, np.maximum(steps, _TINY), recipe.nbits))
+    steps *= np.float32(_stretch(rest, _positive(steps, some), recipe.nbits))
     distances = squares.sum(1)
     mean, tail = float(distances.mean()), float(np.quantile(distances, 0.99))
-    return Codec(codec.centroids, codec.cells, np.maximum(steps, _TINY), recipe.nbits, 1, mean, tail)
+    return Codec(codec.centroids, codec.cells, _positive(steps, some), recipe.nbits, 1, mean, tail)
+
+
+def _positive(steps: np.ndarray, sample: np.ndarray) -> np.ndarray:
+    """Return steps that can be divided by, also for dimensions that do not vary, at whatever scale the tokens are."""
+    return np.maximum(steps, _LEAST_STEP * (steps.max() or np.abs(sample).max() or np.float32(1)))
 
 
 def _stretch(rest: np.ndarray, steps: np.ndarray, nbits: int) -> float:
@@ -102,7 +107,7 @@ def grown(codec: Codec, recipe: Recipe, draw: Callable[[int], np.ndarray], added
         return codec
     encoder = Encoder(codec, recipe.spherical)
     distances = encoder.distances(draw(_JUDGED_BY))
-    many = added >= TRAIN_TOKENS and 2 * present < recipe.count(tokens)
+    many = added >= TRAIN_TOKENS and _outgrown(codec, recipe, tokens)
     far = bool((distances > codec.tail).mean() > _TOO_FAR)
     if not far and not many and distances.mean() <= _TOO_WIDE * codec.mean:
         return codec
@@ -110,6 +115,31 @@ def grown(codec: Codec, recipe: Recipe, draw: Callable[[int], np.ndarray], added
     sample = draw(sample_size(wanted))
     if far:
         sample = sample[encoder.distances(sample) > codec.tail]
+    return _extended(codec, recipe, sample, wanted)
+
+
+def enlarged(codec: Codec, recipe: Recipe, draw: Callable[[int], np.ndarray], tokens: int) -> Codec:
+    """Return the codec, or its next version if the collection calls for more than twice its centroids.
+
+    Args:
+        codec: What there is.
+        recipe: What it is for.
+        draw: Returns at most so many tokens (n, dim) float32 of random documents of the collection.
+        tokens: How many there are in the collection.
+    """
+    if recipe.centroids is not None or tokens < TRAIN_TOKENS or not _outgrown(codec, recipe, tokens):
+        return codec
+    wanted = recipe.count(tokens) - len(codec.centroids)
+    later = _extended(codec, recipe, draw(sample_size(wanted)), wanted)
+    return codec if _outgrown(later, recipe, tokens) else later  # else every compaction would append a few
+
+
+def _outgrown(codec: Codec, recipe: Recipe, tokens: int) -> bool:
+    return 2 * len(codec.centroids) < recipe.count(tokens)
+
+
+def _extended(codec: Codec, recipe: Recipe, sample: np.ndarray, wanted: int) -> Codec:
+    """Return the codec with centroids of a sample appended, as many as are wanted where it has tokens enough."""
     count = min(wanted, len(sample) // _FEWEST)
     if not count:
         return codec

@@ -13,7 +13,7 @@ from modernir.index.late.encode import Encoder
 from modernir.index.late.kmeans import centroid_count, two_level
 from modernir.index.late.postings import Postings
 from modernir.index.late.ragged import pieces
-from modernir.index.late.training import Recipe, grown, trained
+from modernir.index.late.training import Recipe, enlarged, grown, trained
 
 
 def clustered(
@@ -202,6 +202,21 @@ def test_identical_tokens_and_tokens_of_zeros_are_coded(bits: int, capfd: pytest
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize("bits", [2, 4, 8])
+@pytest.mark.parametrize("scale", [1e-10, 1e-4, 1e4, 1e10])
+def test_tokens_are_coded_as_well_at_any_scale(bits: int, scale: float) -> None:
+    tokens = clustered(1500, 16, 0, unit=False)
+    tokens[:, 3] = 0.25
+    errors = []
+    for some in (tokens, tokens * np.float32(scale)):
+        codec = trained(Recipe(bits, False, 0, 16), some, len(some))
+        encoder = Encoder(codec, False)
+        codes = encoder.assign(some)
+        decoded = codec.decode(codes, *encoder.pack(some, codes))
+        errors.append(float(((decoded - some).astype(np.float64) ** 2).mean() / (some.astype(np.float64) ** 2).mean()))
+    assert errors[1] < 1.2 * errors[0]
+
+
 @pytest.mark.parametrize("unit", [True, False])
 def test_a_codec_reads_back_as_it_was_written(tmp_path: Path, unit: bool) -> None:
     tokens = clustered(1000, 12, 0, unit=unit)
@@ -267,6 +282,15 @@ def test_a_collection_that_outgrew_its_centroids_gets_more() -> None:
     later = growth(codec, recipe, clustered(70_000, 16, 1), 73_000)
     assert len(codec.centroids) < recipe.count(73_000) / 2
     assert len(later.centroids) >= recipe.count(73_000) / 2
+
+
+def test_a_codec_is_enlarged_at_once_or_not_at_all() -> None:
+    recipe, tokens = Recipe(4, True, 0), clustered(70_000, 16, 0)
+    codec = trained(recipe, tokens[:3000], 3000)
+    assert enlarged(codec, recipe, lambda size: tokens[:400], len(tokens)) is codec
+    later = enlarged(codec, recipe, lambda size: tokens[:size], len(tokens))
+    assert (later.version, len(later.centroids)) == (2, recipe.count(len(tokens)))
+    assert enlarged(later, recipe, lambda size: tokens[:size], len(tokens)) is later
 
 
 @pytest.mark.parametrize("memory", [1, 4000, 1 << 30])

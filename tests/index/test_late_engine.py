@@ -6,11 +6,17 @@ import pytest
 
 from modernir.errors import InputError, ModernirError
 from modernir.index.engine import Found
+from modernir.index.index import Index
 from modernir.index.late import engine as engines
 from modernir.index.late import training
+from modernir.index.late.calibration import Calibration
+from modernir.index.late.effort import default_candidates, default_nprobe
+from modernir.index.late.encode import Encoder
 from modernir.index.late.engine import LateEngine
+from modernir.index.late.kmeans import centroid_count
 from modernir.index.late.segment import AnySegment, CodedSegment, PlainSegment
 from modernir.index.late.settings import checked_settings
+from modernir.index.late.tokens import Tokens
 from modernir.index.masks import Mask
 
 Vectors = tuple[np.ndarray, np.ndarray]
@@ -227,9 +233,11 @@ def test_uncompressed_segments_are_coded_by_merging_once_there_is_a_codec(tmp_pa
     parts = [documents(100, 1), documents(150, 2)]
     plain = [written(first, f"segment-{number}", part) for number, part in enumerate(parts)]
     assert first.adapted("codec-1", [], plain[:1], building=False) is first
-    assert plain[0].settled
+    assert [segment.settled for segment in plain] == [True, False]
     maker = first.adapted("codec-1", [], plain, building=False)
-    assert not plain[0].settled
+    assert [segment.settled for segment in plain] == [True, False]
+    again = [each.open([tmp_path / "segment-0.tokens"]) for each in (first, maker)]
+    assert [segment.settled for segment in again] == [True, False]
     merged = maker.open([tmp_path / name for name in maker.merge("segment-2", plain, [None, None])])
     same(merged, written(maker, "segment-3", joined(parts)))
     assert merged.settled
@@ -326,6 +334,45 @@ def test_a_calibrated_index_reaches_its_target_and_says_so(tmp_path: Path) -> No
     assert np.mean([np.isin(one, other).mean() for one, other in zip(exact, usual, strict=True) if len(one)]) > 0.8
 
 
+def test_calibrated_settings_are_no_less_than_the_usual_ones_for_more_results() -> None:
+    found = Calibration(nprobe=4, candidates=64, documents=10_000, recall=0.9)
+    assert found.effort(10_000, 10) == (4, 64)
+    assert found.effort(40_000, 10) == (4, 128)
+    for k in (11, 100, 1000):
+        assert found.effort(10_000, k) == (default_nprobe(k), default_candidates(10_000, k))
+    dear = Calibration(nprobe=128, candidates=4096, documents=10_000, recall=0.9)
+    assert dear.effort(10_000, 40) == (128, 8192)
+
+
+def test_a_calibrated_search_for_many_finds_what_the_usual_one_does(tmp_path: Path) -> None:
+    part, queries = documents(3000, 1), questions(10, 5)
+    maker, (segment,) = coded(tmp_path, [part], nbits=4)
+    usual = searched(maker, [segment], queries, k=300)[1]
+    segment.calibration = Calibration(nprobe=1, candidates=16, documents=segment.rows, recall=0.5)
+    for one, other in zip(usual, searched(maker, [segment], queries, k=300)[1], strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_many_small_additions_get_more_centroids_by_compaction(tmp_path: Path) -> None:
+    first = documents(150, 1)
+    maker, segments = coded(tmp_path, [first])
+    present = len(maker.codec.centroids)
+    for number in range(1, 40):
+        part = maker.accept(documents(40, number))
+        assert maker.adapted(f"codec-{number}", [part], segments, building=False) is maker
+        segments.append(maker.open([tmp_path / name for name in maker.write(f"segment-{number}", [part])]))
+    tokens = sum(segment.tokens for segment in segments)
+    assert 2 * present < centroid_count(tokens)
+    later = maker.adapted("codec-99", [], segments, building=False)
+    assert later.shared == "codec-99.codec"
+    assert len(later.codec.centroids) == centroid_count(tokens)
+    np.testing.assert_array_equal(later.codec.centroids[:present], maker.codec.centroids)
+    assert later.adapted("codec-100", [], segments, building=False) is later
+    extra = later.accept(documents(40, 77))
+    before, after = (Encoder(each.codec, True).distances(extra.values).mean() for each in (maker, later))
+    assert after < 0.9 * before
+
+
 def test_the_structure_is_described(tmp_path: Path) -> None:
     maker, segments = coded(tmp_path, [documents(200, 1)], nbits=2)
     shown = maker.describe(segments)
@@ -366,7 +413,58 @@ def test_a_value_that_is_not_finite_is_named_by_its_document(tmp_path: Path, val
     row = int(np.flatnonzero(np.diff(offsets) > 2)[-1])
     values[offsets[row] + 2, 7] = value
     with pytest.raises(InputError, match=f"document {row}: token 2 "):
-        engine(tmp_path).accept((values, offsets))
+        engine(tmp_path, "dot").accept((values, offsets))
+    if not np.isfinite(value):
+        with pytest.raises(InputError, match=f"document {row}: token 2 "):
+            engine(tmp_path).accept((values, offsets))
+
+
+def test_a_number_that_float16_does_not_hold_is_refused_where_it_would_be_kept_as_such(tmp_path: Path) -> None:
+    values, offsets = documents(8, 3)
+    row = int(np.flatnonzero(np.diff(offsets) > 2)[-1])
+    for value in (65536.0, -1e6):
+        values[offsets[row] + 2, 7] = value
+        with pytest.raises(InputError, match=f"document {row}: token 2 .*nbits 32"):
+            engine(tmp_path, "dot", nbits=16).accept((values, offsets))
+        for metric, bits in (("cosine", 16), ("dot", 32), ("dot", 4)):
+            engine(tmp_path, metric, nbits=bits).accept((values, offsets))
+    values[offsets[row] + 2, 7] = 65504
+    stored = written(engine(tmp_path, "dot", nbits=16), "segment-0", (values, offsets))
+    assert np.isfinite(stored.values).all()
+
+
+@pytest.mark.parametrize("scale", [1e-25, 1e20, 1e38])
+def test_cosines_do_not_depend_on_lengths(tmp_path: Path, scale: float) -> None:
+    values, offsets = documents(8, 3)
+    values /= np.abs(values).max()
+    maker = engine(tmp_path)
+    expected = maker.accept((values, offsets)).values
+    np.testing.assert_allclose(maker.accept((values * np.float32(scale), offsets)).values, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "dot"])
+def test_what_was_accepted_is_not_changed_by_its_caller(tmp_path: Path, metric: str) -> None:
+    values, offsets = documents(8, 3)
+    for given in ((values, offsets), Tokens(values, offsets)):
+        accepted = engine(tmp_path, metric).accept(given)
+        before = accepted.values.copy(), accepted.offsets.copy()
+        values += 1
+        offsets += 1
+        np.testing.assert_array_equal(accepted.values, before[0])
+        np.testing.assert_array_equal(accepted.offsets, before[1])
+        offsets -= 1
+
+
+def test_an_array_may_be_used_again_within_a_batch(tmp_path: Path) -> None:
+    values, offsets = documents(6, 3)
+    kept = values.copy()
+    with Index.create(tmp_path / "index", "late", dim=DIM, metric="dot", nbits=32) as index:
+        with index.batch():
+            index.add([f"d{number}" for number in range(6)], (values, offsets))
+            values[:] = 0
+        query = questions(1, 5)
+        scores = brute_force((kept, offsets), query, unit=False)[0]
+        assert index.search(query, 6)[0][0] == [f"d{number}" for number in ranking(scores, 6)]
 
 
 @pytest.mark.parametrize(

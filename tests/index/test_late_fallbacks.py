@@ -2,6 +2,7 @@ import builtins
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,11 @@ def coded(folder: Path, bits: int) -> tuple[Codec, list[Any]]:
     later = LateEngine(folder, DIM, "cosine", checked_settings({"nbits": bits}), 1 << 28, "codec-2.codec")
     segments[2] = later.open([folder / name for name in later.write("segment-9", [parts[2]])])
     return grown, segments
+
+
+@pytest.fixture(scope="module")
+def four_bits(tmp_path_factory: pytest.TempPathFactory) -> tuple[Codec, list[Any]]:
+    return coded(tmp_path_factory.mktemp("index"), 4)
 
 
 def torch_search(codec: Codec, segments: list[Any]) -> TorchSearch:
@@ -99,6 +105,41 @@ def test_torch_searches_as_numpy_and_faiss_do(tmp_path: Path, bits: int) -> None
     rows = [np.array([3699, 0, 3], np.int64)] * 20
     for one, two in zip(*(each.score(values, offsets, rows) for each in searches), strict=True):
         np.testing.assert_allclose(one, two, atol=1e-4)
+
+
+@pytest.mark.parametrize("make", [LateSearch, FaissSearch, torch_search])
+@pytest.mark.parametrize("allowed", [1, 7, 60, 190, 400, 1100])
+@pytest.mark.parametrize("k", [10, 300])
+def test_selective_masks_cost_no_results(
+    four_bits: tuple[Codec, list[Any]], make: Callable[..., CodedSearch], allowed: int, k: int
+) -> None:
+    codec, segments = four_bits
+    findable = np.zeros(int(sum(segment.rows for segment in segments)), bool)
+    findable[np.random.default_rng(allowed).permutation(len(findable))[:allowed]] = True
+    bounds = np.cumsum([0, *(segment.rows for segment in segments)])
+    masks = [Mask(findable[first:last]) for first, last in pairwise(bounds)]
+    values, offsets = documents(5, 5, longest=12)
+    search = make(codec, segments)
+    wanted = search.search(values, offsets, k, masks, exact=True)
+    got = search.search(values, offsets, k, masks, nprobe=2, candidates=100)
+    for query in range(5):
+        assert len(got[1][query]) == len(wanted[1][query])
+        assert findable[got[1][query]].all()
+        if allowed <= 200:
+            np.testing.assert_array_equal(got[1][query], wanted[1][query])
+
+
+@pytest.mark.parametrize("make", [LateSearch, FaissSearch, torch_search])
+def test_as_many_are_found_as_asked_for_however_few_candidates_there_are(
+    four_bits: tuple[Codec, list[Any]], make: Callable[..., CodedSearch]
+) -> None:
+    codec, segments = four_bits
+    values, offsets = documents(4, 5, longest=12)[0][:3], np.array([0, 1, 1, 2, 3])
+    filled = sum(int((np.diff(segment.offsets) > 0).sum()) for segment in segments)
+    for k in (50, 1500, 10_000):
+        found = make(codec, segments).search(values, offsets, k, [None] * 3, nprobe=1, candidates=20)[1]
+        for query, positions in enumerate(found):
+            assert len(set(positions.tolist())) == (min(k, filled) if offsets[query] < offsets[query + 1] else 0)
 
 
 def test_more_probes_and_candidates_end_as_the_exact_search(tmp_path: Path) -> None:

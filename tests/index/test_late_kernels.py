@@ -1,5 +1,7 @@
 """Every instruction set computes the integers that NumPy does; lists, sums and choices are what plain Python makes."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from llvmlite import binding, ir
@@ -9,7 +11,7 @@ from modernir.index.late.kernels import table as columns
 from modernir.index.late.kernels.instructions import SETS, Instructions, usable_sets
 from modernir.index.late.kernels.probes import SUM_MASK, TAGS, accumulate, best_documents, choose_probes
 from modernir.index.late.kernels.queries import CHUNK
-from modernir.index.late.kernels.rerank import approximate, score_documents
+from modernir.index.late.kernels.rerank import _highest, approximate, score_documents
 from modernir.index.late.prepared import Centroids, PreparedQuery
 from modernir.jit.vector import INTS, Code
 
@@ -72,6 +74,8 @@ class Reference:
         levels = centroids.levels[:, : codec.dim].astype(np.int64) - 128
         summands = -f32(2**codec.nbits - 1) / f32(2) * self.far.sum(1).astype(f32)
         products = (levels @ near.T).astype(f32) * centroids.factors[:, None]
+        shared = query.astype(np.float64) @ centroids.mean / self.units.astype(np.float64)
+        summands = (summands + shared).astype(f32)
         self.starts = np.rint(products * (scale / self.units) + summands).astype(np.int64)
         worth = self.units.astype(np.float64)
         reach = ((self.starts.max(0) - summands) * worth).max()
@@ -173,6 +177,24 @@ def test_scores_on_the_codes_are_those_of_the_decoded_tokens(nbits: int) -> None
         assert scores[number] == pytest.approx(expected, abs=0.002 * len(query))
 
 
+@pytest.mark.parametrize("common", [1, 10, 100])
+def test_what_all_tokens_share_costs_no_precision(common: float) -> None:
+    codec = make_codec(96, 4)
+    direction = np.random.default_rng(1).standard_normal(96).astype(np.float32)
+    direction *= np.float32(common / np.linalg.norm(direction))
+    shifted = replace(codec, centroids=codec.centroids + direction)
+    documents, query = Documents(codec), make_query(20, 96)
+    apart = score(prepare(codec, query, usable_sets()[0]), documents)
+    together = score(prepare(shifted, query, usable_sets()[0]), documents)
+    assert_close = np.testing.assert_allclose
+    assert_close(together[np.isfinite(apart)] - (query @ direction).sum(), apart[np.isfinite(apart)], atol=0.01 * 20)
+    for number in np.flatnonzero(np.isfinite(apart)):
+        part = documents.tokens(number)
+        decoded = shifted.decode(documents.codes[part], documents.residuals[part], None)
+        exact = (query.astype(np.float64) @ decoded.T).max(1).sum()
+        assert together[number] == pytest.approx(exact, abs=0.002 * len(query))
+
+
 def test_bytes_of_documents_are_the_largest_of_their_centroids() -> None:
     for tokens in (5, 20, 33, 60):
         codec, query = make_codec(64, 4), make_query(tokens, 64)
@@ -210,6 +232,42 @@ def test_scoring_leaves_only_documents_that_are_expected_to_stay_below_the_best(
             np.testing.assert_array_equal(np.sort(scores)[::-1][:20], best[:20])
     assert looked_at[1.0] < looked_at[3.0] < looked_at[8.0]
     assert looked_at[np.inf] == np.count_nonzero(np.diff(documents.offsets))
+
+
+def test_scoring_goes_on_while_the_line_is_uncertain() -> None:
+    codec, query = make_codec(32, 4), make_query(16, 32)
+    documents = Documents(codec, 400)
+    prepared = prepare(codec, query, usable_sets()[0])
+    scores = score(prepared, documents)
+    chance = np.random.default_rng(0)
+    filled = np.isfinite(scores)
+    spread = scores[filled].std()
+    shares = []
+    for _ in range(20):  # the order says little, and most sums lie far from those that the line begins with
+        guesses = np.where(filled, scores, scores[filled].mean()) + 3 * spread * chance.standard_normal(len(scores))
+        order = np.argsort(-guesses, kind="stable")
+        expected = 10_000 - np.arange(len(order), dtype=np.int64)
+        expected[20:] -= 5000
+        got = score(prepared, documents, np.zeros((len(order), 16), np.uint8), expected, 10, 4.0, order)
+        best = np.sort(scores)[::-1][:10]
+        shares.append(np.isin(best, got).mean())
+    assert np.mean(shares) > 0.99
+
+
+def test_the_interval_of_a_prediction_is_that_of_a_regression_line() -> None:
+    chance = np.random.default_rng(0)
+    for count in (3, 16, 50):
+        x, y = chance.normal(200, 30, count), chance.normal(5, 2, count)
+        moments = np.array([count, x.sum(), y.sum(), (x * x).sum(), (x * y).sum(), (y * y).sum()])
+        slope, start = np.polyfit(x, y, 1)
+        deviation = np.sqrt(((y - start - slope * x) ** 2).sum() / (count - 2))
+        for at in (0.0, 150.0, 400.0):
+            doubt = np.sqrt(1 + 1 / count + (at - x.mean()) ** 2 / ((x - x.mean()) ** 2).sum())
+            expected = start + slope * at + 3 * deviation * doubt
+            assert _highest(moments, at, 3.0) == pytest.approx(expected, rel=1e-6)
+    same = np.array([20.0, 20 * 7.0, 20.0, 20 * 49.0, 140.0, 30.0])
+    assert _highest(same, 5.0, 3.0) == np.inf
+    assert _highest(same, 7.0, 3.0) == pytest.approx(1 + 3 * np.sqrt(0.5 * 20 / 18 * 1.05))
 
 
 def test_scoring_ends_soon_where_the_order_is_right() -> None:

@@ -216,7 +216,7 @@ def test_centroids_may_be_appended_after_a_segment_was_written() -> None:
     before = LateSearch(collection.codec, [first, last]).search(values, offsets, 10, [None, None], exact=True)
     after = LateSearch(codec, [first, wide]).search(values, offsets, 10, [None, None], effort=effort)
     np.testing.assert_array_equal(after[1][0], before[1][0])
-    np.testing.assert_allclose(after[0][0], before[0][0], rtol=1e-5)
+    np.testing.assert_allclose(after[0][0], before[0][0], rtol=2e-3)  # the mean of the centroids is another
 
 
 def test_threads_find_the_same_and_may_share_a_search(collection: Collection) -> None:
