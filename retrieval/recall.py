@@ -32,7 +32,8 @@ class Row:
     def setting(self) -> str:
         """The setting in words."""
         options = self.measured.options
-        return " ".join(f"{name} {value}" for name, value in options.items()) if options else "default"
+        words = (name if value is True else f"{name} {value}" for name, value in options.items())
+        return " ".join(words) if options else "default"
 
     def to_json(self) -> dict[str, Any]:
         """Return the row as JSON values."""
