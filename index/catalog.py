@@ -180,6 +180,13 @@ class Catalog(CatalogReader):
         self.writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         self.writer.execute(f"PRAGMA busy_timeout = {BUSY_MILLISECONDS}")
 
+    def text_damage(self) -> list[str]:
+        """Return where the full-text index differs from the documents' texts, one line a fault; it reads all texts.
+
+        The check takes a connection that may write: nothing is told of a catalog that is open for reading only.
+        """
+        return [] if self._writer is None else [f"{self.path}: {line}" for line in lexical.damage(self._writer)]
+
     def put_setting(self, name: str, value: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
         """Store a setting as JSON."""
         self.writer.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (name, json.dumps(value)))

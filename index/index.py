@@ -208,6 +208,10 @@ class Index(IndexReader):
         """Say whether there is a document of this id, in a batch the batch's own ones included."""
         return self._catalog.has(identifier)
 
+    def verify(self) -> list[str]:
+        """See `IndexReader.verify`; one that is open for writing also compares the full-text index with the texts."""
+        return super().verify() or self._catalog.text_damage()
+
     def compact(self) -> None:
         """Merge all segments into one, without what was deleted, in the form that its size calls for.
 

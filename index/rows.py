@@ -63,10 +63,15 @@ class Rows:
 
     def find(self, keys: np.ndarray) -> np.ndarray:
         """Return the rows of those of `keys` that are here, int64."""
-        places = np.searchsorted(self.keys, keys)
-        here = places < len(self)
-        here[here] = self.keys[places[here]] == keys[here]
-        return places[here]
+        rows = self.places(keys)
+        return rows[rows >= 0]
+
+    def places(self, keys: np.ndarray) -> np.ndarray:
+        """Return the row of each key, int64; −1 for one that is not here."""
+        rows = np.searchsorted(self.keys, keys)
+        here = rows < len(self)
+        here[here] = self.keys[rows[here]] == keys[here]
+        return np.where(here, rows, -1)
 
     def kept(self, mask: Mask | None) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Yield keys, lengths of the ids in bytes, and the ids' bytes of the rows that a mask leaves."""

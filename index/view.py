@@ -75,9 +75,7 @@ class View:
         self.engine = engine
         self.segments = tuple(segments)
         self.dead, self.last_tombstone = tombstones
-        self.masks = [
-            _alive(segment, self.dead, masks.get(segment.row)) for segment in self.segments
-        ]  # those of the view before are kept where nothing was deleted since
+        self.masks = [_alive(segment, self.dead, masks.get(segment.row)) for segment in self.segments]
         self._filtered: dict[str, list[Mask]] = {}
         self._filtering = Lock()
         self._starts = np.cumsum([0, *(len(segment.rows) for segment in self.segments)])
@@ -107,10 +105,8 @@ class View:
         """Return the positions of documents by their keys, (n,) int64 both; −1 for a key that no segment holds."""
         found = np.full(len(keys), -1, np.int64)
         for start, segment in zip(self._starts.tolist(), self.segments, strict=False):
-            places = np.searchsorted(segment.rows.keys, keys)
-            here = places < len(segment.rows)
-            here[here] = segment.rows.keys[places[here]] == keys[here]
-            found[here] = start + places[here]
+            rows = segment.rows.places(keys)
+            found = np.where(rows >= 0, start + rows, found)
         return found
 
     def filtered(self, expression: str) -> list[Mask] | None:
@@ -136,6 +132,7 @@ class View:
 
 
 def _alive(segment: OpenSegment, dead: np.ndarray, before: Mask | None) -> Mask | None:
+    """Return the mask of a segment's live rows; the one before where nothing was deleted since."""
     first, last = segment.row.first_key, segment.row.last_key
     low, high = np.searchsorted(dead, [first, last + 1])
     if before is not None and len(segment.rows) - before.count == high - low:
@@ -182,11 +179,8 @@ def _read(folder: Path, catalog: Catalog, memory: int, before: View | None, vers
     shared = file.name if file else None
     if file:
         check_size(folder, file)
-    if before is not None and before.shared == shared:
-        engine = before.engine
-    else:
-        engine = engine_of(folder, catalog, memory, shared)
     same = before if before is not None and before.shared == shared else None
+    engine = same.engine if same else engine_of(folder, catalog, memory, shared)
     opened = {segment.row: segment for segment in same.segments} if same else {}
     segments = [opened.get(row) or open_segment(folder, row, engine) for row in catalog.segments()]
     masks = {segment.row: mask for segment, mask in same.segments_and_masks} if same else {}

@@ -40,7 +40,7 @@ class Writer:
         self._ids: list[str] = []
         self._batches: list[Batch] = []
         self._waiting = 0
-        self._broken = False
+        self._broken = self._spilled = False
 
     def add(self, documents: Sequence[Document], batch: Batch) -> None:
         """Add documents with their vectors; those of the same ids are replaced."""
@@ -52,6 +52,7 @@ class Writer:
         self._waiting += batch.nbytes
         if self._waiting >= self._spill:
             self._flush(building=True)  # more may follow, which a codec should be trained on too
+            self._spilled = True
 
     def _flush(self, building: bool) -> None:
         """Write what waits as a segment, and name it in the transaction.
@@ -117,9 +118,10 @@ class Writer:
 
     def finish(self) -> None:
         """Write what waits, and the counters, so that no key and no file name is ever given twice."""
+        waiting = bool(self._ids)
         self._flush(self._building)
-        if not self._building:
-            self.adapt()
+        if self._spilled and not waiting and not self._building:
+            self.adapt()  # what was written while more was to come has not been looked at as a whole
         if self._next_file > self._catalog.number("next_file"):
             sync_folder(self._folder)  # before the commit that names the files
         self._catalog.put_setting("next_key", self._next_key)

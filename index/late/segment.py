@@ -23,8 +23,24 @@ _CODING = 24  # bytes that coding takes for each dimension of a token of a block
 _LEAST = 256  # tokens of a block, however small memory is
 
 
+class _Counted:
+    """How much a segment holds, by its offsets."""
+
+    offsets: np.ndarray
+
+    @property
+    def rows(self) -> int:
+        """Documents in it."""
+        return len(self.offsets) - 1
+
+    @property
+    def tokens(self) -> int:
+        """Tokens in it."""
+        return int(self.offsets[-1])
+
+
 @dataclass
-class PlainSegment:
+class PlainSegment(_Counted):
     """Uncompressed tokens.
 
     Attributes:
@@ -38,16 +54,6 @@ class PlainSegment:
     settled: bool = True
 
     @property
-    def rows(self) -> int:
-        """Documents in it."""
-        return len(self.offsets) - 1
-
-    @property
-    def tokens(self) -> int:
-        """Tokens in it."""
-        return int(self.offsets[-1])
-
-    @property
     def nbytes(self) -> int:
         """Bytes of its arrays."""
         return int(self.offsets.nbytes + self.values.nbytes)
@@ -58,7 +64,7 @@ class PlainSegment:
 
 
 @dataclass
-class CodedSegment:
+class CodedSegment(_Counted):
     """Coded tokens.
 
     Attributes:
@@ -81,16 +87,6 @@ class CodedSegment:
     posting_rows: np.ndarray
     settled: bool = True
     calibration: Calibration | None = None
-
-    @property
-    def rows(self) -> int:
-        """Documents in it."""
-        return len(self.offsets) - 1
-
-    @property
-    def tokens(self) -> int:
-        """Tokens in it."""
-        return int(self.offsets[-1])
 
     @property
     def nbytes(self) -> int:

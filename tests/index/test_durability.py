@@ -276,6 +276,12 @@ def test_a_missing_row_is_counted_by_verify(index: Index) -> None:
         assert opened.verify() == [f"{index.path}: the segments hold 19 live vectors for 18 documents"]
 
 
+def test_texts_that_differ_from_the_full_text_index_are_named_by_verify(index: Index) -> None:
+    index._catalog.writer.execute("DROP TRIGGER lexical_update")
+    index._catalog.writer.execute("UPDATE documents SET text = 'something else' WHERE id = 'd5'")
+    assert "the full-text index does not fit the documents" in index.verify()[0]
+
+
 def test_what_a_dead_writer_left_is_swept_by_the_next_one_only(index: Index) -> None:
     names = visible_files(index.path)
     index.close()
