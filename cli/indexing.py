@@ -83,8 +83,9 @@ def index_corpus(
 ) -> None:
     """Encode a corpus and write an index; after an interruption, the same command goes on where it stopped."""
     from ..encoders.loading import load_encoder
-    from ..retrieval.build import build_index, check_target
+    from ..retrieval.build import build_index
     from ..retrieval.recorded import check_kind
+    from ..retrieval.target import check_target
 
     check_target(index, overwrite)
     encoder = load_encoder(model, device, precision, trust_remote_code, attention)
