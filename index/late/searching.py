@@ -6,6 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ...errors import InputError
+from ...maxsim.scores import maxsim
 from ..engine import Found
 from ..masks import Mask
 from .calibration import Calibration
@@ -13,7 +14,7 @@ from .codec import Codec
 from .segment import AnySegment, CodedSegment, PlainSegment
 from .settings import SearchOptions
 from .tokens import Tokens
-from .uncompressed import Decode, best, maxsim, query_blocks
+from .uncompressed import Decode, best, query_blocks
 from .with_faiss import FaissSearch, decoder
 
 
@@ -70,7 +71,7 @@ class Searcher:
         """Return the best k rows of each query over all segments."""
         layout = _Layout(segments)
         lists = [
-            self._plain(layout.firsts[number], segment, masks[number], queries, k)
+            self._plain(layout.firsts[number], segment, masks[number], queries, k, options.threads)
             for number, segment in enumerate(segments)
             if isinstance(segment, PlainSegment)
         ]
@@ -108,7 +109,7 @@ class Searcher:
                 for query, (rows, owner) in enumerate(zip(positions, owners, strict=True)):
                     here = owner == number
                     wanted = rows[here] - layout.firsts[number]
-                    results[query][here] = maxsim(segment.decoded, segment.offsets, wanted, queries.only(query))[0]
+                    results[query][here] = self._scores(segment, queries.only(query), wanted)[0]
         return results
 
     def describe(self, segments: Sequence[AnySegment]) -> dict[str, Any]:
@@ -119,16 +120,27 @@ class Searcher:
         return {"nprobe": found.nprobe, "candidates": found.candidates, "calibrated_recall": found.recall}
 
     def _plain(
-        self, first: int, segment: PlainSegment, mask: Mask | None, queries: Tokens, k: int
+        self, first: int, segment: PlainSegment, mask: Mask | None, queries: Tokens, k: int, threads: int | None
     ) -> tuple[list[np.ndarray], list[np.ndarray]]:
         rows = None if mask is None else mask.rows
         positions = first + (np.arange(segment.rows) if rows is None else rows)
         found: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
         for _, block in query_blocks(queries, len(positions), self.memory):
-            for scores in maxsim(segment.decoded, segment.offsets, rows, block):
+            for scores in self._scores(segment, block, rows, threads):
                 for results, part in zip(found, best(scores, positions, k), strict=True):
                     results.append(part)
         return found
+
+    def _scores(
+        self, segment: PlainSegment, queries: Tokens, rows: np.ndarray | None, threads: int | None = None
+    ) -> np.ndarray:
+        return maxsim(
+            (queries.values, queries.offsets),
+            (segment.values, segment.offsets),
+            self.memory,
+            rows=rows,
+            threads=threads,
+        )
 
     def _defaults(self, segments: Sequence[CodedSegment], k: int, options: SearchOptions) -> dict[str, int | None]:
         nprobe, candidates = options.nprobe, options.candidates

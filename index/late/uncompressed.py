@@ -1,47 +1,43 @@
-"""Exact MaxSim over token vectors as they are, and the ranking of what it finds.
-
-Matrix products over blocks of tokens and a maximum over each document's stretch of them: nothing is padded, and memory
-is bounded whatever the lengths of documents and queries.
-"""
+"""Exact scores in bounded memory, and the ranking of what they find."""
 
 from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from .ragged import pieces
+from ...maxsim.scores import maxsim
+from .ragged import concatenated
 from .tokens import Tokens
 
-_BLOCK = 8192  # tokens of documents in a matrix product
+_BLOCK = 8192  # tokens that are decoded at once
 _QUERY_TOKENS = 1024
 
 Decode = Callable[[slice | np.ndarray], np.ndarray]
 """Returns tokens of a segment, by slice or numbers, as (n, dim) float32."""
 
 
-def maxsim(decode: Decode, offsets: np.ndarray, rows: np.ndarray | None, queries: Tokens) -> np.ndarray:
-    """Score documents.
+def decoded_scores(decode: Decode, offsets: np.ndarray, rows: np.ndarray, queries: Tokens) -> np.ndarray:
+    """Score documents whose tokens are to be decoded first, a block at a time.
 
     Args:
         decode: Gives the tokens.
         offsets: (n + 1,) int64.
-        rows: Numbers of the documents wanted; None for all.
+        rows: Numbers of the documents wanted.
         queries: Queries.
 
     Returns:
-        (queries, documents) float32: for each query the sum over its tokens of the largest product with a token of the
-        document; −inf where the document or the query has no tokens.
+        (queries, documents) float32, as `maxsim` has them.
     """
-    count = len(offsets) - 1 if rows is None else len(rows)
-    scores = np.full((len(queries), count), -np.inf, np.float32)
-    filled = np.flatnonzero(np.diff(queries.offsets))
-    if not len(filled):
-        return scores
-    best = np.full((len(queries.values), count), -np.inf, np.float32)
-    for piece in pieces(offsets, rows, _BLOCK):
-        products = queries.values @ decode(piece.tokens).T
-        highest = np.maximum.reduceat(products, piece.starts, axis=1)
-        best[:, piece.rows] = np.maximum(best[:, piece.rows], highest)
-    scores[filled] = np.add.reduceat(best, queries.offsets[filled], axis=0)
+    scores = np.empty((len(queries), len(rows)), np.float32)
+    lengths = offsets[rows + 1] - offsets[rows]
+    ends = np.cumsum(lengths)
+    first = 0
+    while first < len(rows):
+        before = ends[first] - lengths[first]
+        last = max(first + 1, int(np.searchsorted(ends, before + _BLOCK, side="right")))
+        numbers, counts = rows[first:last], lengths[first:last]
+        tokens = decode(concatenated(offsets[numbers], counts)), np.concatenate([[0], np.cumsum(counts)])
+        scores[:, first:last] = maxsim((queries.values, queries.offsets), tokens)
+        first = last
     return scores
 
 

@@ -18,7 +18,7 @@ from .findable import Findable, filled_rows
 from .ragged import concatenated
 from .segment import CodedSegment
 from .tokens import Tokens
-from .uncompressed import Decode, best, maxsim, query_blocks
+from .uncompressed import Decode, best, decoded_scores, query_blocks
 
 _MEMORY = 1 << 28  # bytes of scores at once
 
@@ -107,7 +107,7 @@ class FaissSearch:
         for number in np.unique(owners):
             segment, here = self.segments[number], np.flatnonzero(owners == number)
             rows = positions[here] - self.bounds[number]
-            scores[:, here] = maxsim(decoder(self.codec, segment), segment.offsets, rows, queries)
+            scores[:, here] = decoded_scores(decoder(self.codec, segment), segment.offsets, rows, queries)
         return scores
 
     def _probed(self, query: np.ndarray, nprobe: int, count: int, masks: Sequence[Mask | None]) -> np.ndarray:
