@@ -82,8 +82,8 @@ def sync_folder(folder: Path) -> None:
 
 
 def sync_files(folder: Path) -> None:
-    """Flush the files of a folder to disk."""
-    for file in folder.iterdir():
+    """Flush the files of a folder, and of those in it, to disk."""
+    for file in filter(Path.is_file, folder.rglob("*")):
         with file.open("rb+") as stream:
             os.fsync(stream.fileno())
 

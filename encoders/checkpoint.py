@@ -219,12 +219,25 @@ def _modules(folder: Path) -> list[tuple[str, Path]]:
         path, kind = fields.get("path", ""), fields.get("type")
         if not isinstance(path, str) or not isinstance(kind, str):
             raise InputError(f"{file}: expected modules with a 'type' and a 'path' that are texts, found {entry!r}")
-        place = Path(path)
-        if place.is_absolute() or ".." in place.parts:
-            raise InputError(f"{file}: the module path {path!r} leaves the folder")
-        name = kind.rsplit(".", 1)[-1] if kind.startswith(OWN_MODULES) else kind
-        modules.append((name, folder / place))
+        modules.append((module_name(kind), module_folder(folder, path, file)))
     return modules
+
+
+def module_name(kind: str) -> str:
+    """Return a module's class as `Checkpoint.modules` has it."""
+    return kind.rsplit(".", 1)[-1] if kind.startswith(OWN_MODULES) else kind
+
+
+def module_folder(folder: Path, path: str, file: Path) -> Path:
+    """Return the folder of a module that a file names.
+
+    Raises:
+        InputError: It is outside of the checkpoint.
+    """
+    place = Path(path)
+    if place.is_absolute() or ".." in place.parts:
+        raise InputError(f"{file}: the module path {path!r} leaves the folder")
+    return folder / place
 
 
 def is_model_folder(path: Path) -> bool:

@@ -93,7 +93,8 @@ def stanford_settings(checkpoint: Checkpoint) -> ColbertSettings:
     attended = "attend_to_mask_tokens" in read.fields and read.flag("attend_to_mask_tokens")
     return ColbertSettings(
         source=file,
-        prompts={task: checkpoint.prompt(task) for task in TASKS},
+        # that code tokenises ". text" and puts the marker in the dot's place, so that the blank is part of what is read
+        prompts={task: f" {checkpoint.prompt(task)}" for task in TASKS},
         markers={task: _text(read, *STANFORD_MARKERS[task]) for task in TASKS},
         lengths=lengths,
         expansion=Expansion(lengths["query"], fixed=True, attended=attended),
