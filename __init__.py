@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .encoders.accelerate import accelerate as accelerate
     from .encoders.colbert import ColbertEncoder as ColbertEncoder
+    from .encoders.convert import convert as convert
     from .encoders.dense import DenseEncoder as DenseEncoder
     from .encoders.loading import load_encoder as load_encoder
     from .encoders.tokens import TokenMatrix as TokenMatrix
@@ -33,6 +34,7 @@ _HOMES = {
     "Retriever": "retrieval.retriever",
     "TokenMatrix": "encoders.tokens",
     "accelerate": "encoders.accelerate",
+    "convert": "encoders.convert",
     "evaluate": "eval.evaluate",
     "load_encoder": "encoders.loading",
 }

@@ -3,7 +3,18 @@
 Results go to stdout, progress and messages to stderr. Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted.
 """
 
-from . import benching, evaluating, indexing, searching, training, welcoming
+from . import benching, comparing, converting, evaluating, indexing, searching, training, welcoming
 from .root import app, main
 
-__all__ = ["app", "benching", "evaluating", "indexing", "main", "searching", "training", "welcoming"]
+__all__ = [
+    "app",
+    "benching",
+    "comparing",
+    "converting",
+    "evaluating",
+    "indexing",
+    "main",
+    "searching",
+    "training",
+    "welcoming",
+]

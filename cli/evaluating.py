@@ -5,7 +5,19 @@ from typing import Annotated
 
 import typer
 
-from .options import AsJson, Attention, Device, Model, Precision, RemoteCode, print_json, tell
+from .options import (
+    AsJson,
+    Attention,
+    Device,
+    DocumentLength,
+    Model,
+    Overlap,
+    PoolFactor,
+    Precision,
+    RemoteCode,
+    print_json,
+    tell,
+)
 from .root import eval_app
 
 
@@ -30,6 +42,9 @@ def eval_beir(
     device: Device = None,
     precision: Precision = None,
     attention: Attention = None,
+    pool_factor: PoolFactor = None,
+    document_length: DocumentLength = None,
+    overlap: Overlap = None,
     source: Annotated[str | None, typer.Option(help="Address that holds the ZIP files of the data sets.")] = None,
     trust_remote_code: RemoteCode = False,
     as_json: AsJson = False,
@@ -46,8 +61,18 @@ def eval_beir(
 
     measures = parse_measures(measure) if measure else DEFAULT_MEASURES
     datasets = choose_datasets(dataset or [], data)
+    encoder = load_encoder(
+        model,
+        device,
+        precision,
+        trust_remote_code,
+        attention,
+        pool_factor=pool_factor,
+        document_length=document_length,
+        overlap=overlap,
+    )
     reports = evaluate_beir(
-        load_encoder(model, device, precision, trust_remote_code, attention),
+        encoder,
         datasets,
         output=output or Path("modernir-eval") / Path(model).resolve().name,
         data=data,

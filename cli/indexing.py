@@ -12,10 +12,13 @@ from .options import (
     AsJson,
     Attention,
     Device,
+    DocumentLength,
     IndexFolder,
     Memory,
     Model,
     OtherModel,
+    Overlap,
+    PoolFactor,
     Precision,
     RemoteCode,
     print_json,
@@ -74,6 +77,9 @@ def index_corpus(
     target_recall: Annotated[
         float | None, typer.Option(help="Share of the exact 10 best that a search is to find, such as 0.97.")
     ] = None,
+    pool_factor: PoolFactor = None,
+    document_length: DocumentLength = None,
+    overlap: Overlap = None,
     memory: Memory = None,
     device: Device = None,
     precision: Precision = None,
@@ -88,7 +94,16 @@ def index_corpus(
     from ..retrieval.target import check_target
 
     check_target(index, overwrite)
-    encoder = load_encoder(model, device, precision, trust_remote_code, attention)
+    encoder = load_encoder(
+        model,
+        device,
+        precision,
+        trust_remote_code,
+        attention,
+        pool_factor=pool_factor,
+        document_length=document_length,
+        overlap=overlap,
+    )
     check_kind(encoder, kind.value if kind else None)
     options = _row_options(columns, split, config)
     wanted = {"nbits": nbits, "structure": structure, "target_recall": target_recall}
@@ -272,6 +287,9 @@ def _print_index(info: dict[str, Any], as_json: bool) -> None:
         f"structure: {_in_words(info['structure'])}\n"
         f"encoder: {encoder['name']} ({encoder['fingerprint'][:12]})\n"
     )
+    if documents := encoder.get("documents"):
+        shown = [f"{name} {'none' if value is None else f'{value:g}'}" for name, value in documents.items()]
+        sys.stdout.write(f"documents: {', '.join(shown)}\n")
 
 
 def _in_words(structure: dict[str, Any]) -> str:

@@ -22,6 +22,17 @@ IndexFolder = Annotated[Path, typer.Option("--index", "-i", help="Index folder."
 OtherModel = Annotated[
     str | None, typer.Option("--model", "-m", help="Encoder; by default the one that built the index.")
 ]
+PoolFactor = Annotated[
+    float | None,
+    typer.Option(help="Of a ColBERT: tokens of a document that one vector stands for; the model's, if not given."),
+]
+DocumentLength = Annotated[
+    int | None, typer.Option(help="Of a ColBERT: tokens of a document read at once; the model's, if not given.")
+]
+Overlap = Annotated[
+    int | None,
+    typer.Option(help="Of a ColBERT: read longer documents as windows that share so many tokens; else they are cut."),
+]
 Memory = Annotated[str | None, typer.Option(help="Memory that building may take, such as 4GB. Default 1GiB.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 

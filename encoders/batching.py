@@ -4,9 +4,12 @@ Texts of like length share a batch, so that a batch costs about the same time an
 a network that pads pads little, and one that does not has attention windows that fit.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
+
+T = TypeVar("T")
 
 
 def token_budget_batches(lengths: Sequence[int] | np.ndarray, budget: int, padded: bool = True) -> Iterator[np.ndarray]:
@@ -34,3 +37,17 @@ def token_budget_batches(lengths: Sequence[int] | np.ndarray, budget: int, padde
         end = max(end, start + 1)
         yield order[start:end]
         start = end
+
+
+def bounded_blocks(items: Iterable[T], most: int, size: Callable[[T], int], enough: int) -> Iterator[list[T]]:
+    """Yield the items in lists that end with `most` items, or as soon as their sizes add up to `enough`."""
+    block: list[T] = []
+    held = 0
+    for item in items:
+        block.append(item)
+        held += size(item)
+        if len(block) >= most or held >= enough:
+            yield block
+            block, held = [], 0
+    if block:
+        yield block

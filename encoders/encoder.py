@@ -61,6 +61,11 @@ class TextEncoder(ABC, Generic[V]):
         """Texts to hand over at once: enough to fill batches with texts of like length, few enough to see progress."""
 
     @property
+    def block_characters(self) -> int | None:
+        """Characters of texts after which a block is large enough, or None where the number of texts bounds it."""
+        return None
+
+    @property
     def fingerprint(self) -> str:
         """See the class; computed on first use."""
         if self._fingerprint is None:
@@ -75,7 +80,7 @@ class TextEncoder(ABC, Generic[V]):
         Raises:
             TypeError: `texts` is no list, or an element is no string; the message says which.
         """
-        return self._joined(len(_checked(texts)), map(self._encode_queries, self._blocks(texts)))
+        return self._joined(len(checked_texts(texts)), map(self._encode_queries, self._blocks(texts)))
 
     def _encode_queries(self, block: Sequence[str]) -> tuple[Sequence[str], V]:
         ready = self._read(block, "query")
@@ -90,7 +95,7 @@ class TextEncoder(ABC, Generic[V]):
         Raises:
             TypeError: `texts` is no list, or an element is no string; the message says which.
         """
-        return self._joined(len(_checked(texts)), self.encode_stream(self._blocks(texts)))
+        return self._joined(len(checked_texts(texts)), self.encode_stream(self._blocks(texts)))
 
     def encode_stream(
         self, blocks: Iterable[Sequence[T]], text: Callable[[T], Any] = lambda item: item
@@ -111,7 +116,7 @@ class TextEncoder(ABC, Generic[V]):
         """
 
         def read(block: Sequence[T]) -> Read | None:
-            return self._read(_checked([text(item) for item in block]), "document") if len(block) else None
+            return self._read(checked_texts([text(item) for item in block]), "document") if len(block) else None
 
         for block, ready in ahead(blocks, read):
             if ready is None:
@@ -160,7 +165,12 @@ def encode_blocks(
             yield block, encoder.encode_documents([text(item) for item in block])
 
 
-def _checked(texts: Sequence[str]) -> Sequence[str]:
+def checked_texts(texts: Sequence[str]) -> Sequence[str]:
+    """Return `texts`.
+
+    Raises:
+        TypeError: It is no list, or an element is no string; the message says which.
+    """
     if isinstance(texts, str):
         raise TypeError(f"expected a list of texts, found one text; write [{texts[:20]!r}]")
     if isinstance(texts, Mapping) or not (hasattr(texts, "__len__") and hasattr(texts, "__getitem__")):

@@ -1,7 +1,7 @@
 """From a name to an encoder: the format of the checkpoint, and the loaders that may run it, each walked in order."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar, overload
 
@@ -9,9 +9,11 @@ from ..errors import InputError
 from .checkpoint import Checkpoint, open_checkpoint
 from .colbert import ColbertEncoder
 from .colbert.formats import limited
-from .colbert.settings import ColbertSettings
+from .colbert.settings import ColbertSettings, LateOptions
 from .dense import DenseEncoder
 from .formats import find_format
+from .tokens import ROW_TYPES
+from .two_towers import Tower, TwoTowers, common_precision, read_towers
 
 if TYPE_CHECKING:
     import torch
@@ -46,6 +48,8 @@ def load_encoder(
     kind: Literal["late"],
     pool_factor: float | None = None,
     document_length: int | None = None,
+    overlap: int | None = None,
+    row_type: str = "float32",
 ) -> ColbertEncoder: ...
 
 
@@ -61,6 +65,8 @@ def load_encoder(
     kind: None = None,
     pool_factor: float | None = None,
     document_length: int | None = None,
+    overlap: int | None = None,
+    row_type: str = "float32",
 ) -> DenseEncoder | ColbertEncoder: ...
 
 
@@ -75,6 +81,8 @@ def load_encoder(
     kind: Literal["dense", "late"] | None = None,
     pool_factor: float | None = None,
     document_length: int | None = None,
+    overlap: int | None = None,
+    row_type: str = "float32",
 ) -> DenseEncoder | ColbertEncoder:
     """Load an encoder; prompts, markers, lengths and what follows the network come from the checkpoint.
 
@@ -91,7 +99,14 @@ def load_encoder(
         kind: Refuse a checkpoint that is not "dense" (single-vector) or not "late" (multi-vector).
         pool_factor: Merge like tokens of each document until one vector stands for so many, at least 1, in place of
             what a multi-vector checkpoint says; None leaves it at that.
-        document_length: Tokens to read of a document, in place of what a multi-vector checkpoint says.
+        document_length: Tokens to read of a document at once, in place of what a multi-vector checkpoint says.
+        overlap: Read what is longer as windows of that length which share at least so many tokens with their
+            neighbours, see `encoders.colbert.windows`; None cuts it, as the libraries that write checkpoints do. Every
+            window has the prompt, the marker and the special tokens that a document has. A token of the text gets its
+            vector from the window in whose middle it lies most, the tokens before the text from the first window, and
+            the special tokens after it from the last. Only for networks that this package runs itself.
+        row_type: "float32", "float16" or "int8", in what a multi-vector encoder returns the rows of documents; see
+            `TokenMatrix`.
 
     Raises:
         InputError: There is no such model, it is no encoder or not of the kind asked for, it is a ModernBERT with
@@ -103,8 +118,11 @@ def load_encoder(
     found = "dense" if form.settings is None else "late"
     if kind not in (None, found):
         raise InputError(f"{checkpoint.name}: {KINDS[found]} checkpoint, where {KINDS[kind]} one was expected")
-    if found == "dense" and (pool_factor, document_length) != (None, None):
-        raise InputError(f"{checkpoint.name}: a dense model; pool_factor and document_length are for multi-vector ones")
+    asked = LateOptions(pool_factor, document_length, overlap, row_type)
+    if found == "dense" and asked != LateOptions():
+        names = [name for name, value in vars(asked).items() if value != getattr(LateOptions, name)]
+        verb = "is" if len(names) == 1 else "are"
+        raise InputError(f"{checkpoint.name}: a dense model; {' and '.join(names)} {verb} for multi-vector ones")
 
     from .precision import resolve_device
 
@@ -114,7 +132,7 @@ def load_encoder(
     how = _How(place, precision, trust_remote_code, attention)
     if form.settings is None:
         return _dense(checkpoint, how)
-    return _late(checkpoint, form.settings, how, pool_factor, document_length)
+    return _late(checkpoint, form.settings, how, asked)
 
 
 @dataclass(frozen=True)
@@ -128,6 +146,10 @@ class _How:
 
 
 def _has(checkpoint: Checkpoint, device: "torch.device", precision: str, attention: str | None) -> bool:
+    towers = read_towers(checkpoint)
+    if towers is not None:
+        return all(_has(tower.checkpoint, device, precision, attention) for tower in towers.values())
+
     from .networks import find_kind
     from .precision import multiplies
 
@@ -138,6 +160,9 @@ def _has(checkpoint: Checkpoint, device: "torch.device", precision: str, attenti
 
 
 def _dense(checkpoint: Checkpoint, how: _How) -> DenseEncoder:
+    towers = read_towers(checkpoint)
+    if towers is not None:
+        return _two_towers(checkpoint, towers, how)
     from .packed import load_packed
 
     def through_sentence_transformers() -> DenseEncoder:
@@ -154,34 +179,66 @@ def _dense(checkpoint: Checkpoint, how: _How) -> DenseEncoder:
     )
 
 
+def _two_towers(checkpoint: Checkpoint, towers: Mapping[str, Tower], how: _How) -> DenseEncoder:
+    """Load each tower on this package's networks where it can be; sentence-transformers loads the others once."""
+    from .packed import load_packed
+
+    precision = common_precision(towers, how.device, how.precision, how.attention)
+    loaded: dict[str, DenseEncoder] = {}
+    model = None
+    for task, tower in towers.items():
+        encoder = load_packed(tower.checkpoint, how.device, precision, how.attention)
+        if encoder is None:
+            from .sentence_transformer import SentenceTransformerEncoder
+
+            _foreign_precision(checkpoint, replace(how, precision=precision))
+            remote, place = how.trust_remote_code, (task, tower.route)
+            foreign = SentenceTransformerEncoder(tower.checkpoint, how.device, precision, remote, place, model)
+            model, encoder = foreign.model, foreign
+        loaded[task] = encoder
+    return TwoTowers(checkpoint, loaded)
+
+
 def _late(
     checkpoint: Checkpoint,
     read: Callable[[Checkpoint], ColbertSettings],
     how: _How,
-    pool_factor: float | None,
-    document_length: int | None,
+    asked: LateOptions,
 ) -> ColbertEncoder:
     from .colbert.packed import load_packed_colbert
 
-    if pool_factor is not None and not pool_factor >= 1:
-        raise InputError(f"pool_factor is {pool_factor!r}; expected a number of at least 1")
-    if document_length is not None and document_length < 1:
-        raise InputError(f"document_length is {document_length!r}; expected a whole number of at least 1")
-    settings = limited(read(checkpoint), checkpoint, document_length)
+    _check(asked)
+    settings = limited(read(checkpoint), checkpoint, asked.document_length)
 
     def through_sentence_transformers() -> ColbertEncoder:
         precision = _foreign_precision(checkpoint, how)
+        if asked.overlap is not None:
+            raise InputError(
+                f"{checkpoint.name}: runs through sentence-transformers, which cuts long documents; leave overlap out, "
+                "which is for ColBERTs on a ModernBERT or BERT that this package runs itself"
+            )
         from .colbert.sentence_transformer import MultiVectorModelEncoder
 
-        remote = how.trust_remote_code
-        return MultiVectorModelEncoder(checkpoint, settings, how.device, precision, remote, pool_factor)
+        return MultiVectorModelEncoder(checkpoint, settings, how.device, precision, how.trust_remote_code, asked)
 
     return _first_that_loads(
         (
-            lambda: load_packed_colbert(checkpoint, settings, how.device, how.precision, how.attention, pool_factor),
+            lambda: load_packed_colbert(checkpoint, settings, how.device, how.precision, how.attention, asked),
             through_sentence_transformers,
         )
     )
+
+
+def _check(asked: LateOptions) -> None:
+    factor, length, overlap = asked.pool_factor, asked.document_length, asked.overlap
+    if factor is not None and not factor >= 1:
+        raise InputError(f"pool_factor is {factor!r}; expected a number of at least 1")
+    if length is not None and length < 1:
+        raise InputError(f"document_length is {length!r}; expected a whole number of at least 1")
+    if overlap is not None and overlap < 0:
+        raise InputError(f"overlap is {overlap!r}; expected a whole number of at least 0")
+    if asked.row_type not in ROW_TYPES:
+        raise InputError(f"row_type is {asked.row_type!r}; expected one of {', '.join(ROW_TYPES)}")
 
 
 def _foreign_precision(checkpoint: Checkpoint, how: _How) -> str:

@@ -1,7 +1,7 @@
 """Token vectors of many texts in one matrix: what a late-interaction encoder returns and its index takes.
 
 Rows of all texts lie end to end, and offsets say which are whose: nothing is padded, and nothing is a list of small
-arrays.
+arrays. Rows may be kept in fewer bits: float16, or whole numbers of 8 bits with a scale for each row.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,10 +9,16 @@ from dataclasses import dataclass
 from typing import overload
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from ..errors import InputError
 
-FLOATS = (np.float32, np.float16)
+ROW_TYPES = ("float32", "float16", "int8")
+"""Types of rows, the widest first."""
+LARGEST = 127
+"""What the largest number of an int8 row is, its sign aside."""
+ROWS_AT_ONCE = 1 << 16
+"""Rows that are converted at once, so that no second matrix is made on the way."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,8 +26,9 @@ class TokenMatrix:
     """The token vectors of some documents or queries.
 
     Attributes:
-        values: (tokens, dim) float32 or float16.
+        values: (tokens, dim) float32, float16 or int8.
         offsets: (n + 1,) int64; text i has the rows from offsets[i] to before offsets[i + 1], which may be none.
+        scales: (tokens,) float32 where values are int8: a row's numbers are its values times its scale. Else None.
 
     Raises:
         InputError: A shape, a type or an offset is wrong; the message says which.
@@ -29,11 +36,15 @@ class TokenMatrix:
 
     values: np.ndarray
     offsets: np.ndarray
+    scales: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         values, offsets = self.values, self.offsets
-        if not isinstance(values, np.ndarray) or values.ndim != 2 or values.dtype not in FLOATS:
-            raise InputError(f"token vectors are {_described(values)}; expected (tokens, dim) in float32 or float16")
+        if not isinstance(values, np.ndarray) or values.ndim != 2 or values.dtype not in ROW_TYPES:
+            raise InputError(
+                f"token vectors are {_described(values)}; expected (tokens, dim) in {', '.join(ROW_TYPES)}"
+            )
+        self._check_scales()
         if not isinstance(offsets, np.ndarray) or offsets.ndim != 1 or offsets.dtype != np.int64 or not len(offsets):
             raise InputError(f"offsets of token vectors are {_described(offsets)}; expected (texts + 1,) in int64")
         if offsets[0] != 0 or offsets[-1] != len(values):
@@ -43,20 +54,50 @@ class TokenMatrix:
             place = int(falls[0])
             raise InputError(f"offsets fall from {offsets[place]} to {offsets[place + 1]} at {place + 1}")
 
+    def _check_scales(self) -> None:
+        scales, wanted = self.scales, self.values.dtype == np.int8
+        if not wanted and scales is not None:
+            raise InputError(f"token vectors in {self.values.dtype} came with scales; those are for int8")
+        shape = (len(self.values),)
+        fits = isinstance(scales, np.ndarray) and scales.dtype == np.float32 and scales.shape == shape
+        if wanted and not fits:
+            raise InputError(f"scales of int8 token vectors are {_described(scales)}; expected {shape} in float32")
+
     @classmethod
-    def of(cls, texts: Sequence[np.ndarray], dim: int, dtype: type[np.floating] = np.float32) -> "TokenMatrix":
+    def empty(cls, lengths: np.ndarray, dim: int, dtype: DTypeLike = np.float32) -> "TokenMatrix":
+        """Make room for texts of these lengths, (n,) whole numbers; `put` fills it."""
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        values = np.empty((int(offsets[-1]), dim), dtype=dtype)
+        return cls(values, offsets, np.empty(len(values), np.float32) if values.dtype == np.int8 else None)
+
+    @classmethod
+    def of(cls, texts: Sequence[np.ndarray], dim: int, dtype: DTypeLike = np.float32) -> "TokenMatrix":
         """Lay the vectors of texts end to end.
 
         Args:
-            texts: One (tokens, dim) array a text; there may be none.
+            texts: One (tokens, dim) array of floats a text; there may be none.
             dim: Length of a vector.
-            dtype: float32 or float16.
+            dtype: float32, float16 or int8.
+
+        Raises:
+            InputError: There is no such type of rows, or a number that is not finite is to be int8.
         """
-        offsets = np.concatenate([[0], np.cumsum([len(rows) for rows in texts])]).astype(np.int64)
-        values = np.empty((int(offsets[-1]), dim), dtype=dtype)
-        for start, rows in zip(offsets, texts, strict=False):
-            values[start : start + len(rows)] = rows
-        return cls(values, offsets)
+        made = cls.empty(np.array([len(rows) for rows in texts], dtype=np.int64), dim, dtype)
+        for start, rows in zip(made.offsets, texts, strict=False):
+            made.put(int(start), rows)
+        return made
+
+    def put(self, start: int, rows: np.ndarray) -> None:
+        """Write (n, dim) floats over the rows from `start` on, in this matrix's type.
+
+        Raises:
+            InputError: A number that is not finite is to be int8.
+        """
+        stop = start + len(rows)
+        if self.scales is None:
+            self.values[start:stop] = rows
+        else:
+            self.values[start:stop], self.scales[start:stop] = in_int8(rows)
 
     @property
     def dim(self) -> int:
@@ -71,11 +112,27 @@ class TokenMatrix:
     @property
     def nbytes(self) -> int:
         """Bytes that it takes in memory."""
-        return int(self.values.nbytes + self.offsets.nbytes)
+        return int(self.values.nbytes + self.offsets.nbytes + (0 if self.scales is None else self.scales.nbytes))
 
-    def astype(self, dtype: type[np.floating]) -> "TokenMatrix":
-        """Return it in float32 or float16, itself where it is of that type."""
-        return self if self.values.dtype == dtype else TokenMatrix(self.values.astype(dtype), self.offsets)
+    def astype(self, dtype: DTypeLike) -> "TokenMatrix":
+        """Return it in float32, float16 or int8, itself where it is of that type.
+
+        In int8 a row's largest number is ±127, and each of its numbers is off by at most half of 1/127 of the largest.
+
+        Raises:
+            InputError: There is no such type of rows, or a number that is not finite is to be int8.
+        """
+        if self.values.dtype == dtype:
+            return self
+        made = TokenMatrix.empty(self.lengths, self.dim, dtype)
+        for start in range(0, len(self.values), ROWS_AT_ONCE):
+            made.put(start, self._floats(slice(start, start + ROWS_AT_ONCE)))
+        return made
+
+    def _floats(self, rows: slice) -> np.ndarray:
+        """Return some rows as floats, (n, dim), a view where they are kept so."""
+        values = self.values[rows]
+        return values if self.scales is None else np.multiply(values, self.scales[rows, None], dtype=np.float32)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -89,6 +146,8 @@ class TokenMatrix:
     def __getitem__(self, text: "int | slice") -> "np.ndarray | TokenMatrix":
         """Return a view of the vectors of one text, (tokens, dim), or of neighbouring texts as a TokenMatrix.
 
+        What is kept in int8 comes as float32 where one text is asked for, and is no view then.
+
         Raises:
             IndexError: There is no such text, or a slice does not go forward one by one.
         """
@@ -97,11 +156,13 @@ class TokenMatrix:
             if step != 1:
                 raise IndexError(f"token vectors are sliced one text after the other, not with step {step}")
             offsets = self.offsets[start : max(start, end) + 1]
-            return TokenMatrix(self.values[offsets[0] : offsets[-1]], offsets - offsets[0])
+            rows = slice(offsets[0], offsets[-1])
+            scales = None if self.scales is None else self.scales[rows]
+            return TokenMatrix(self.values[rows], offsets - offsets[0], scales)
         number = text + len(self) if text < 0 else text
         if not 0 <= number < len(self):
             raise IndexError(f"there are {len(self)} texts; {text} is none of them")
-        return self.values[self.offsets[number] : self.offsets[number + 1]]
+        return self._floats(slice(self.offsets[number], self.offsets[number + 1]))
 
     def __iter__(self) -> Iterator[np.ndarray]:
         return (self[text] for text in range(len(self)))
@@ -111,7 +172,7 @@ def concatenate(parts: Sequence[TokenMatrix]) -> TokenMatrix:
     """Put the texts of several matrices one after the other.
 
     Args:
-        parts: At least one, of the same dim; float16 and float32 together give float32.
+        parts: At least one, of the same dim; of several types, the widest is taken for all.
 
     Raises:
         InputError: There is none, or they differ in dim.
@@ -121,9 +182,27 @@ def concatenate(parts: Sequence[TokenMatrix]) -> TokenMatrix:
         raise InputError(f"token vectors of {dims or 'no'} dimensions cannot be put together; expected all of one")
     if len(parts) == 1:
         return parts[0]
-    lengths = np.concatenate([part.lengths for part in parts])
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    return TokenMatrix(np.concatenate([part.values for part in parts]), offsets)
+    widest = min((part.values.dtype.name for part in parts), key=ROW_TYPES.index)
+    same = [part.astype(widest) for part in parts]
+    offsets = np.concatenate([[0], np.cumsum(np.concatenate([part.lengths for part in same]))]).astype(np.int64)
+    scales = [part.scales for part in same if part.scales is not None]
+    values = np.concatenate([part.values for part in same])
+    return TokenMatrix(values, offsets, np.concatenate(scales) if scales else None)
+
+
+def in_int8(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return (n, dim) floats as (n, dim) int8 and the (n,) float32 scales that they are to be multiplied by.
+
+    Raises:
+        InputError: A number is not finite.
+    """
+    rows = rows.astype(np.float32, copy=False)
+    scales = np.abs(rows).max(axis=1, initial=0) / np.float32(LARGEST)
+    if not np.isfinite(scales).all():
+        raise InputError("token vectors hold a number that is not finite; int8 has none")
+    whole = np.rint(rows / np.where(scales > 0, scales, 1)[:, None])
+    # numbers so small that their scale has few digits go beyond
+    return np.clip(whole, -LARGEST, LARGEST).astype(np.int8), scales
 
 
 def _described(found: object) -> str:

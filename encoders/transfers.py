@@ -1,8 +1,16 @@
 """Copies between host and device that the host does not wait for, through pinned memory."""
 
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
 import torch
 
 from .stream import Stream
+
+T = TypeVar("T")
+UNDER_WAY = 4
+"""Batches whose results travel while the next ones are computed."""
 
 
 def send(stream: Stream, device: torch.device) -> Stream:
@@ -54,3 +62,13 @@ class Fetched:
         if self._arrived is not None:
             self._arrived.synchronize()
         return self._host
+
+
+def in_flight(batches: Iterable[T], depth: int = UNDER_WAY) -> Iterator[T]:
+    """Yield every batch once `depth` more have begun, so that a device stays busy and memory holds only these."""
+    begun: deque[T] = deque()
+    for batch in batches:
+        begun.append(batch)
+        if len(begun) > depth:
+            yield begun.popleft()
+    yield from begun

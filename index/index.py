@@ -164,7 +164,7 @@ class Index(IndexReader):
             ids: Document ids, each once.
             vectors: Of a dense index (n, dim) float32, or what converts to it. Of a late one the pair of all token
                 vectors (total, dim) float32 and offsets (n + 1,) int64, or an object with these as `values` and
-                `offsets`. Finite.
+                `offsets`; float16 will do, and so will int8 where the object has `scales`, (total,). Finite.
             documents: Their texts, to be shown with results; None keeps none.
 
         Raises:

@@ -22,10 +22,11 @@ from ..index.kinds import checked_kind
 from ..progress import progress
 from ..sizes import parse_bytes
 from .cuts import cut_so_far, tell_of_cuts
-from .encoder import Encoder
+from .document_options import difference
+from .encoder import Encoder, encoder_blocks, kind_of
 from .readers.documents import Empty, corpus_file, read_documents
 from .readers.rows import RowOptions, blocks, count_rows
-from .recorded import describe, kind_of
+from .recorded import describe
 from .retriever import Retriever
 from .target import check_target, describe_source, is_finished
 
@@ -121,6 +122,8 @@ def _difference(index: Index, plan: _Plan) -> str | None:
         return f"made with another encoder, {made_by.get('name')}"
     if made_by.get("precision") != plan.encoder.precision:
         return f"made with --precision {made_by.get('precision')}"
+    if (otherwise := difference(made_by, plan.encoder)) is not None:
+        return otherwise
     if index.setting("engine") != plan.engine:
         return f"made with other settings, {index.setting('engine')}"
     return None
@@ -140,7 +143,7 @@ def _build(source: str | Path, plan: _Plan, path: Path, options: RowOptions | No
             progress("indexing", count_rows(corpus_file(source)), "docs", build.done, quiet) as report,
         ):
             try:
-                fresh = blocks(build.fresh(chain([first], documents)), encoder.block_size)
+                fresh = encoder_blocks(encoder, build.fresh(chain([first], documents)))
                 with closing(encode_blocks(encoder, fresh, lambda document: document.content)) as encoded:
                     for block, vectors in encoded:
                         build.add(block, vectors)

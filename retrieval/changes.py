@@ -8,6 +8,7 @@ from ..encoders.dense import encode_blocks
 from ..errors import InputError
 from ..progress import progress
 from .cuts import cut_so_far, tell_of_cuts
+from .encoder import encoder_blocks
 from .readers.documents import Empty, corpus_file, read_documents
 from .readers.lines import numbered_lines
 from .readers.rows import RowOptions, blocks, count_rows
@@ -33,7 +34,6 @@ def add_corpus(
     encoder, index = retriever.encoder, retriever.index
     seen: set[str] = set()
     done, cut = 0, cut_so_far(encoder, "documents")
-    size = min(encoder.block_size, DOCUMENTS_PER_COMMIT)
     with progress("adding", count_rows(corpus_file(source)), "docs") as report:
         try:
             for block in blocks(read_documents(source, options, empty), DOCUMENTS_PER_COMMIT):
@@ -43,7 +43,8 @@ def add_corpus(
                     seen.add(document.id)
                 documents = [document for document, _ in block]
                 with index.batch():
-                    for part, vectors in encode_blocks(encoder, blocks(documents, size), lambda one: one.content):
+                    parts = encoder_blocks(encoder, documents)
+                    for part, vectors in encode_blocks(encoder, parts, lambda one: one.content):
                         index.add([document.id for document in part], vectors, part)
                 done += len(documents)
                 report(done)

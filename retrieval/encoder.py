@@ -1,7 +1,11 @@
 """What a retriever asks of an encoder, be it dense, late-interaction, or the caller's own."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
+
+from ..encoders.batching import bounded_blocks
+from ..index.documents import Document
+from .readers.rows import blocks
 
 
 class Encoder(Protocol):
@@ -42,3 +46,16 @@ class Encoder(Protocol):
 
     def encode_documents(self, texts: Sequence[str]) -> Any:  # noqa: ANN401 - as above
         """Return the vectors of documents in the form that `Index.add` takes."""
+
+
+def kind_of(encoder: Encoder) -> str:
+    """Return the kind of index that an encoder fills; one of the caller's own that does not say is dense."""
+    return getattr(encoder, "kind", "dense")
+
+
+def encoder_blocks(encoder: Encoder, documents: Iterable[Document]) -> Iterator[list[Document]]:
+    """Yield documents in lists of the size that an encoder asks for, fewer where it reads long ones whole."""
+    enough = getattr(encoder, "block_characters", None)
+    if enough is None:
+        return blocks(documents, encoder.block_size)
+    return bounded_blocks(documents, encoder.block_size, lambda document: len(document.content), enough)

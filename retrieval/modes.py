@@ -51,7 +51,7 @@ def search_index(index: Index, encoder: Encoder | None, queries: Sequence[str], 
     Args:
         index: Where to search.
         encoder: The one that built it; None for a lexical search.
-        queries: Texts.
+        queries: Texts; a blank one finds nothing, whatever vectors an encoder makes of it.
         search: How.
 
     Raises:
@@ -71,7 +71,9 @@ def search_index(index: Index, encoder: Encoder | None, queries: Sequence[str], 
         hits = [weighted_sum(lists, HYBRID_WEIGHTS)[:depth] for lists in zip(by_vectors, by_words, strict=True)]
     else:
         hits = _pairs(*index.search(vectors, depth, search.filter, **(search.options or {})))
-    return hits if search.rerank is None else _reranked(index, vectors, hits, search.k)
+    if search.rerank is not None:
+        hits = _reranked(index, vectors, hits, search.k)
+    return [found if query.strip() else [] for query, found in zip(queries, hits, strict=True)]
 
 
 def checked_mode(index: Index, mode: str | None) -> str:

@@ -7,12 +7,8 @@ from ..encoders import loading
 from ..encoders.checkpoint import is_model_folder
 from ..errors import InputError
 from ..index.index import Index
-from .encoder import Encoder
-
-
-def kind_of(encoder: Encoder) -> str:
-    """Return the kind of index that an encoder fills; one of the caller's own that does not say is dense."""
-    return getattr(encoder, "kind", "dense")
+from .document_options import document_options, recorded_options
+from .encoder import Encoder, kind_of
 
 
 def check_kind(encoder: Encoder, kind: str | None) -> None:
@@ -38,6 +34,7 @@ def describe(encoder: Encoder) -> dict[str, object]:
             "max_length": encoder.max_length,
             "query_prompt": encoder.query_prompt,
             "document_prompt": encoder.document_prompt,
+            "documents": document_options(encoder) or None,
         }
     }
 
@@ -50,7 +47,7 @@ def load_recorded(
     trust_remote_code: bool = False,
     attention: str | None = None,
 ) -> Encoder:
-    """Load the encoder that built an index, in the precision that it had then, where none is asked for.
+    """Load the encoder that built an index, reading documents as it did, and in its precision if none is asked for.
 
     Where this machine does not have that precision, a line on stderr says which one is taken.
 
@@ -66,8 +63,12 @@ def load_recorded(
         InputError: The index names no encoder, or it cannot be loaded.
     """
     built_in = (index.setting("encoder") or {}).get("precision")
-    encoder = loading.load_encoder(
-        name or recorded_encoder(index), device, precision, trust_remote_code, attention, built_in
+    name = name or recorded_encoder(index)
+    how = device, precision, trust_remote_code, attention, built_in
+    encoder: Encoder = (
+        loading.load_encoder(name, *how, kind="late", **recorded_options(index))
+        if index.kind == "late"
+        else loading.load_encoder(name, *how)
     )
     if precision is None and built_in not in (None, encoder.precision):
         sys.stderr.write(

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from .encoder import Encoder
+from .explaining.explanation import Explanation
 from .retriever import Hit, Retriever
+from .texts import CONTROLS, NOTHING_FOUND
 
 SNIPPET_CHARACTERS = 160
 
@@ -55,8 +57,12 @@ def open_for_search(
     return Retriever.open(index, encoder, writable, any_encoder, memory=memory)
 
 
-def to_json(asked: Sequence[tuple[str, str]], hits: Sequence[Sequence[Hit]]) -> list[dict[str, Any]]:
-    """Return the results as JSON values, one object a query."""
+def to_json(
+    asked: Sequence[tuple[str, str]],
+    hits: Sequence[Sequence[Hit]],
+    explanations: Sequence[Sequence[Explanation]] | None = None,
+) -> list[dict[str, Any]]:
+    """Return the results as JSON values, one object a query; hits with their explanations where there are any."""
     return [
         {
             "query_id": identifier,
@@ -69,11 +75,12 @@ def to_json(asked: Sequence[tuple[str, str]], hits: Sequence[Sequence[Hit]]) -> 
                     "title": hit.document.title,
                     "text": hit.document.text,
                     "metadata": dict(hit.document.metadata),
+                    **({} if explanations is None else {"explanation": explanations[query][rank - 1].to_json()}),
                 }
                 for rank, hit in enumerate(found, 1)
             ],
         }
-        for (identifier, text), found in zip(asked, hits, strict=True)
+        for query, ((identifier, text), found) in enumerate(zip(asked, hits, strict=True))
     ]
 
 
@@ -85,18 +92,19 @@ def print_hits(asked: Sequence[tuple[str, str]], hits: Sequence[Sequence[Hit]]) 
 
     console = Console(file=sys.stdout)
     for (_, query), found in zip(asked, hits, strict=True):
-        table = Table(title=Text(query), title_justify="left", show_lines=False, pad_edge=False, box=None)
+        title = Text(query.translate(CONTROLS))
+        table = Table(title=title, title_justify="left", show_lines=False, pad_edge=False, box=None)
         table.add_column("#", justify="right", style="dim")
         table.add_column("score", justify="right", no_wrap=True)
         table.add_column("id", overflow="fold", style="cyan")
         table.add_column("title and text", overflow="fold")
         for rank, hit in enumerate(found, 1):
-            text = Text(hit.document.title, style="bold")
-            snippet = textwrap.shorten(hit.document.text, SNIPPET_CHARACTERS, placeholder=" …")
+            text = Text(hit.document.title.translate(CONTROLS), style="bold")
+            snippet = textwrap.shorten(hit.document.text.translate(CONTROLS), SNIPPET_CHARACTERS, placeholder=" …")
             if snippet:
                 text.append(f"\n{snippet}" if hit.document.title else snippet, style="not bold")
-            table.add_row(str(rank), f"{hit.score:.4f}", Text(hit.id), text)
+            table.add_row(str(rank), f"{hit.score:.4f}", Text(hit.id.translate(CONTROLS)), text)
         console.print(table)
         if not found:
-            console.print("no documents in this index")
+            console.print(NOTHING_FOUND)
         console.print()

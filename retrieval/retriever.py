@@ -6,14 +6,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from ..encoders.encoder import encode_blocks
 from ..errors import InputError
 from ..index.documents import Document
 from ..index.index import Index
 from .cuts import cut_so_far, tell_of_cuts
-from .encoder import Encoder
+from .document_options import check_options
+from .encoder import Encoder, encoder_blocks, kind_of
+from .explaining.compute import explain_documents
+from .explaining.explanation import Explanation
 from .modes import Hits, Search, search_index
 from .readers.rows import blocks
-from .recorded import check_encoder, describe, kind_of, load_recorded
+from .recorded import check_encoder, describe, load_recorded
 
 DOCUMENTS_PER_COMMIT = 4096
 
@@ -98,7 +102,8 @@ class Retriever:
             memory: Bytes that building may take, such as "4GB".
 
         Raises:
-            InputError: There is no index, its build is unfinished, the encoder is another one or cannot be loaded.
+            InputError: There is no index, its build is unfinished, the encoder is another one, cannot be loaded, or is
+                to add documents to an index whose own it read otherwise.
         """
         index = Index.open(path, writable, memory)
         try:
@@ -108,6 +113,8 @@ class Retriever:
             if encoder is None:
                 encoder = load_recorded(index)
             check_encoder(index, encoder, any_encoder)
+            if writable and not any_encoder:
+                check_options(index, encoder)
         except BaseException:
             index.close()
             raise
@@ -132,10 +139,13 @@ class Retriever:
             InputError: The index was opened for reading only, or a document comes twice in one commit (of 4,096).
         """
         for block in blocks(documents, DOCUMENTS_PER_COMMIT):
+            _check_unique(block)
             cut = cut_so_far(self.encoder, "documents")
-            vectors = self.encoder.encode_documents([document.content for document in block])
+            with self.index.batch():
+                parts = encoder_blocks(self.encoder, block)
+                for part, vectors in encode_blocks(self.encoder, parts, lambda document: document.content):
+                    self.index.add([document.id for document in part], vectors, part)
             self._tell_once("documents", cut, len(block))
-            self.index.add([document.id for document in block], vectors, block)
 
     def delete(self, ids: Iterable[str]) -> list[str]:
         """Delete documents; return those of `ids` that were not there."""
@@ -171,7 +181,7 @@ class Retriever:
         """Return the k best documents of each query, best first, with their texts.
 
         Args:
-            queries: Texts.
+            queries: Texts; a blank one finds nothing.
             k: Documents a query.
             mode: "dense" or "late", as the index holds them (the default), "lexical" or "hybrid".
             filter: What a document's metadata must fulfil, see `compile_filter`.
@@ -188,6 +198,29 @@ class Retriever:
             for hits in found
         ]
 
+    def explain(self, query: str, id: str) -> Explanation:
+        """Say why a document of a late index has its score for a query: what each token of the query met in it.
+
+        Query and document are encoded now and compared exactly; whether the document would be found plays no part.
+
+        Args:
+            query: A query.
+            id: The document's.
+
+        Raises:
+            InputError: The index is dense, there is no such document, it keeps no text of it, or the encoder does not
+                say what its vectors stand for.
+        """
+        return explain_documents(self.index, self.encoder, query, [id])[0]
+
     def _tell_once(self, kind: str, before: int, texts: int) -> None:
         if kind not in self._told and tell_of_cuts(self.encoder, kind, before, texts):
             self._told.add(kind)
+
+
+def _check_unique(documents: Sequence[Document]) -> None:
+    seen: set[str] = set()
+    for document in documents:
+        if document.id in seen:
+            raise InputError(f"document id {document.id!r} comes twice in one commit; ids must be unique")
+        seen.add(document.id)

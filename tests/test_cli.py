@@ -134,11 +134,20 @@ def test_markup_in_texts_is_text(call: Call, built: Path) -> None:
     assert "[bold]T3[/]" in call("search", "[red]apples[/] [/]", "-i", built).stdout
 
 
+def test_a_terminal_obeys_no_control_characters_of_documents(call: Call, tiny_model: Path, tmp_path: Path) -> None:
+    from modernir import Document, Retriever, load_encoder
+
+    with Retriever.create(tmp_path / "ix", load_encoder(tiny_model)) as retriever:
+        retriever.add([Document("a\x1b[2J", "red\x07 apples", "a\x9btitle")])
+    shown = call("search", "apples\x1b[2J", "-i", tmp_path / "ix").stdout
+    assert "apples" in shown and not set("\x07\x1b\x9b") & set(shown)
+
+
 def test_an_index_that_holds_nothing_is_searched(call: Call, tiny_model: Path, tmp_path: Path) -> None:
     from modernir import Retriever, load_encoder
 
     Retriever.create(tmp_path / "empty", load_encoder(tiny_model)).close()
-    assert "no documents in this index" in call("search", "x", "-i", tmp_path / "empty").stdout
+    assert "nothing found" in call("search", "x", "-i", tmp_path / "empty").stdout
     assert strict_json(call("search", "x", "-i", tmp_path / "empty", "--json").stdout)[0]["hits"] == []
 
 

@@ -15,8 +15,10 @@ from ..batching import token_budget_batches
 from ..checkpoint import Checkpoint
 from ..foreign import TextCounter, Texts, load_model, token_budget
 from ..tokens import TokenMatrix
-from .encoder import ColbertEncoder, placed
-from .settings import ColbertSettings
+from .encoder import ColbertEncoder
+from .sentence_transformer_spans import kept_pieces
+from .settings import ColbertSettings, LateOptions
+from .spans import Piece
 
 UNIT_TOLERANCE = 1e-2
 """How far from 1 the lengths of rows are that were normalised in 16 bits."""
@@ -36,7 +38,7 @@ class MultiVectorModelEncoder(ColbertEncoder):
         device: torch.device,
         precision: str,
         trust_remote_code: bool,
-        pool_factor: float | None = None,
+        asked: LateOptions,
     ) -> None:
         from sentence_transformers import MultiVectorEncoder
 
@@ -46,7 +48,7 @@ class MultiVectorModelEncoder(ColbertEncoder):
         for name in [name for name, module in self.model.named_children() if hasattr(module, "pool_factor")]:
             delattr(self.model, name)
         sample = self._encoded(["sample"], "document")[0]
-        super().__init__(checkpoint, settings, sample.shape[1], str(device), precision, pool_factor)
+        super().__init__(checkpoint, settings, sample.shape[1], str(device), precision, asked)
         pools_to_unit = self.pooling is None or self.pooling.normalized
         is_unit = bool(np.abs(np.linalg.norm(sample, axis=1) - 1).max(initial=0) < UNIT_TOLERANCE)
         self.similarity = "cosine" if is_unit and pools_to_unit else "dot"
@@ -72,4 +74,7 @@ class MultiVectorModelEncoder(ColbertEncoder):
             rows = self._encoded([read.texts[number] for number in batch], read.task)
             lengths[batch] = [len(vectors) for vectors in rows]
             batches.append((batch, np.concatenate(rows)))
-        return placed(batches, lengths, self.dim)
+        return self._placed(batches, lengths, read.task)
+
+    def _pieces(self, texts: Sequence[str], read: Texts) -> list[list[Piece]]:
+        return [kept_pieces(self.model, text, read.task, self._prompts[read.task], self.name) for text in texts]

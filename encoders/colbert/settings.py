@@ -44,6 +44,23 @@ class TokenPooling:
 
 
 @dataclass(frozen=True)
+class LateOptions:
+    """What a caller asks of a multi-vector encoder; see `load_encoder`.
+
+    Attributes:
+        pool_factor: Tokens of a document that one vector stands for; None is what the checkpoint says.
+        document_length: Tokens of a document that are read at once; None is what the checkpoint says.
+        overlap: Tokens that the windows of a longer document share; None cuts it.
+        row_type: Type of documents' rows, "float32", "float16" or "int8".
+    """
+
+    pool_factor: float | None = None
+    document_length: int | None = None
+    overlap: int | None = None
+    row_type: str = "float32"
+
+
+@dataclass(frozen=True)
 class ColbertSettings:
     """What a checkpoint says, whatever its format.
 

@@ -46,7 +46,8 @@ def checked(vectors: Any, dim: int, unit: bool, what: str, largest: float = np.i
     """Bring token vectors into the form that is written and searched with.
 
     Args:
-        vectors: A pair (values, offsets), or something with these attributes, such as a TokenMatrix.
+        vectors: A pair (values, offsets), or something with these attributes, such as a TokenMatrix; one that also has
+            `scales`, (tokens,), stands for values times these.
         dim: Dimensions that they must have.
         unit: Whether to bring each token to length 1.
         what: Name of what they belong to, for messages.
@@ -58,14 +59,14 @@ def checked(vectors: Any, dim: int, unit: bool, what: str, largest: float = np.i
     Raises:
         InputError: A shape, an offset or a value is wrong; the message says which.
     """
-    values, offsets = _pair(vectors)
+    (values, offsets), scales = _pair(vectors), getattr(vectors, "scales", None)
     if values.ndim != 2 or values.shape[1] != dim:
         raise InputError(f"the token vectors have shape {values.shape}; this index takes (tokens, {dim})")
     if values.dtype.kind not in "fiu":
         raise InputError(f"the token vectors are {values.dtype}; give numbers, such as float32")
     offsets = _offsets(offsets, len(values))
     with np.errstate(over="ignore"):
-        values = np.ascontiguousarray(values, dtype=np.float32)
+        values = np.ascontiguousarray(values, dtype=np.float32) if scales is None else _scaled(values, scales)
     sums = np.einsum("td,td->t", values, values, dtype=np.float64)  # float32 would lose the squares of small numbers
     lengths = np.sqrt(sums)
     fine = np.asarray((lengths if unit else sums) <= _FLOAT32_MAX)
@@ -99,6 +100,13 @@ def _pair(vectors: Any) -> tuple[np.ndarray, np.ndarray]:  # noqa: ANN401 - as a
         f"token vectors came as {type(vectors).__name__}; give a TokenMatrix or the pair (values, offsets): "
         "values (tokens, dim), offsets (documents + 1,)"
     )
+
+
+def _scaled(values: np.ndarray, scales: Any) -> np.ndarray:  # noqa: ANN401 - as above
+    scales = np.asarray(scales)
+    if scales.shape != (len(values),) or scales.dtype.kind != "f":
+        raise InputError(f"scales are {scales.dtype} of shape {scales.shape}; give one float a token, ({len(values)},)")
+    return np.multiply(values, scales[:, None].astype(np.float32), dtype=np.float32)
 
 
 def _offsets(offsets: np.ndarray, tokens: int) -> np.ndarray:

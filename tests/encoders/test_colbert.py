@@ -387,7 +387,7 @@ class TestBadInput:
             load_encoder(make_colbert(), kind="dense")
         with pytest.raises(InputError, match=r"a dense \(single-vector\) checkpoint, where a multi-vector"):
             load_encoder(tiny_model, kind="late")
-        with pytest.raises(InputError, match="a dense model; pool_factor and document_length are for multi-vector"):
+        with pytest.raises(InputError, match="a dense model; pool_factor is for multi-vector"):
             load_encoder(tiny_model, pool_factor=2)
         for settings in ({"pool_factor": 0.5}, {"document_length": 0}):
             with pytest.raises(InputError, match=f"{next(iter(settings))} is .*at least 1"):
