@@ -27,9 +27,9 @@ def accelerate(model: Model, attention: str | None = None, precision: str | None
     of torch, may go unseen.) Outputs on padding are zero.
 
     Inputs and settings that this engine does not cover run as before: `inputs_embeds`, attentions or the states of all
-    layers asked for, attention masks with gaps, tokens to be read but not to be seen (ColBERT's query expansion with
-    `attend=False`), training with attention drop-out, and torch.compile. So does encoding with adapters or hooks in
-    the layers, but for the padding.
+    layers asked for, attention masks with gaps, training with attention drop-out, and torch.compile. So does encoding
+    with adapters or hooks in the layers, but for the padding. Tokens to be read but not to be seen (ColBERT's query
+    expansion with `attend=False`) are covered where they come after the others.
 
     Args:
         model: A `SentenceTransformer`, a `MultiVectorEncoder`, a `ModernBertModel`, or a module that holds one.

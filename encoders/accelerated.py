@@ -73,12 +73,14 @@ class Layout:
         lengths: Tokens of each text.
         shape: (rows, columns) of the input.
         places: (tokens,) int64, in the input laid flat; None where the tokens fill it.
+        attended: How many of its first tokens each text attends to; None where to all. See `Stream`.
     """
 
     ids: torch.Tensor
     lengths: list[int]
     shape: tuple[int, int]
     places: torch.Tensor | None
+    attended: list[int] | None = None
 
     def fill(self, hidden: torch.Tensor) -> torch.Tensor:
         """Put (tokens, width) where the tokens were: (rows, columns, width), zeros elsewhere."""
@@ -125,7 +127,7 @@ class ModernBertModel(Original):
         autocast = torch.is_autocast_enabled(device.type)
         dtype = torch.get_autocast_dtype(device.type) if autocast else self.dtype
         backend = choose(device, dtype, self.modernir_settings.attention)
-        stream = Stream.of_ids(layout.ids, layout.lengths, device)
+        stream = Stream.of_ids(layout.ids, layout.lengths, device, layout.attended)
         return hidden_states(self, stream, self.modernir_settings.config, backend)
 
     def _engine(self) -> Network | None:
@@ -176,10 +178,18 @@ def _layout(
     begins = seen[:, 0] + (seen[:, 1:] & ~seen[:, :-1]).sum(1)
     if bool((begins != 1).any()):
         return None
+    read, attended = seen, None
     if padding is not None and bool((ids[~seen] != padding).any()):
-        return None  # tokens to be read but not to be seen
-    places = seen.flatten().nonzero()[:, 0]
-    return Layout(ids.flatten()[places], seen.sum(1).tolist(), (rows, columns), places)
+        read, attended = seen | (ids != padding), seen.sum(1).tolist()
+        if not (_from_first(seen) and _from_first(read)):
+            return None  # tokens to be read but not to be seen that do not come after all others
+    places = read.flatten().nonzero()[:, 0]
+    return Layout(ids.flatten()[places], read.sum(1).tolist(), (rows, columns), places, attended)
+
+
+def _from_first(mask: torch.Tensor) -> bool:
+    """Say whether every row of (rows, columns) bool is true up to some column and false from there on."""
+    return not bool((mask[:, 1:] & ~mask[:, :-1]).any())
 
 
 def _in_packs(engine: Network, layout: Layout, dtype: torch.dtype) -> torch.Tensor:
@@ -188,9 +198,10 @@ def _in_packs(engine: Network, layout: Layout, dtype: torch.dtype) -> torch.Tens
     ids, places = layout.ids.split(layout.lengths), hidden.split(layout.lengths)
     batches = list(token_budget_batches(layout.lengths, MODERNBERT_PACK, padded=False))
     lengths = [[layout.lengths[text] for text in batch] for batch in batches]
+    seen = [layout.attended and [layout.attended[text] for text in batch] for batch in batches]
     streams = [
-        Stream.of_ids(torch.cat([ids[text] for text in batch]), sizes, engine.device)
-        for batch, sizes in zip(batches, lengths, strict=True)
+        Stream.of_ids(torch.cat([ids[text] for text in batch]), sizes, engine.device, attended)
+        for batch, sizes, attended in zip(batches, lengths, seen, strict=True)
     ]
     for batch, sizes, found in zip(batches, lengths, encode(engine, streams), strict=True):
         for text, states in zip(batch, found.split(sizes), strict=True):

@@ -1,4 +1,4 @@
-"""A new ModernBERT with random weights, as the sentence-transformers model that training starts from."""
+"""A new ModernBERT with random weights, as the models of sentence-transformers that training starts from."""
 
 import tempfile
 from pathlib import Path
@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from .presets import config_for
 
 if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer
+    from sentence_transformers import MultiVectorEncoder, SentenceTransformer
+    from sentence_transformers.base.modules import Transformer
     from transformers import PreTrainedTokenizerBase
 
 
@@ -25,9 +26,44 @@ def new_model(
     Raises:
         InputError: See `config_for`.
     """
-    import torch
     from sentence_transformers import SentenceTransformer
-    from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
+    from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
+
+    reader = new_reader(source, tokenizer, max_length, seed)
+    return SentenceTransformer(modules=[reader, Pooling(reader.get_embedding_dimension(), "mean"), Normalize()])
+
+
+def new_colbert(
+    source: str | Path, tokenizer: "PreTrainedTokenizerBase", max_length: int, dim: int, seed: int
+) -> "MultiVectorEncoder":
+    """Return a late-interaction model with random float32 weights; see `as_colbert` and, for the rest, `new_model`."""
+    return as_colbert(new_reader(source, tokenizer, max_length, seed), dim, seed)
+
+
+def as_colbert(reader: "Transformer", dim: int, seed: int) -> "MultiVectorEncoder":
+    """Put a projection with random weights, the mask of what is scored, and normalisation behind a network.
+
+    Args:
+        reader: The network and its tokenizer.
+        dim: Length of a token's vector.
+        seed: The same seed gives the same projection.
+    """
+    import torch
+    from sentence_transformers import MultiVectorEncoder
+    from sentence_transformers.base.modules import Dense, Normalize
+    from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
+
+    on_tokens = {"module_input_name": "token_embeddings"}
+    torch.manual_seed(seed)
+    width = reader.get_embedding_dimension()
+    projection = Dense(width, dim, bias=False, activation_function=torch.nn.Identity(), **on_tokens)
+    return MultiVectorEncoder(modules=[reader, projection, MultiVectorMask(), Normalize(**on_tokens)])
+
+
+def new_reader(source: str | Path, tokenizer: "PreTrainedTokenizerBase", max_length: int, seed: int) -> "Transformer":
+    """Return the module of a network with random float32 weights, and its tokenizer; see `new_model`."""
+    import torch
+    from sentence_transformers.base.modules import Transformer
 
     from .folder import save
     from .network import ModernBert
@@ -40,5 +76,4 @@ def new_model(
         folder = Path(parent) / "network"
         save(ModernBert(config), folder)
         tokenizer.save_pretrained(folder)
-        transformer = Transformer(str(folder))
-    return SentenceTransformer(modules=[transformer, Pooling(config.width, "mean"), Normalize()])
+        return Transformer(str(folder))

@@ -5,7 +5,7 @@ Bytes are the alphabet: no text is ever unknown. Words are cut at the humps of c
 ships, measured on text and code, is another matter.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from ...errors import InputError
@@ -27,13 +27,14 @@ def rounded_vocabulary(tokens: int) -> int:
     return -(-tokens // VOCABULARY_STEP) * VOCABULARY_STEP
 
 
-def train_tokenizer(texts: Iterable[str], vocabulary: int) -> "PreTrainedTokenizerFast":
+def train_tokenizer(texts: Iterable[str], vocabulary: int, markers: Sequence[str] = ()) -> "PreTrainedTokenizerFast":
     """Learn a byte-level BPE tokenizer; the same texts give the same tokenizer.
 
     Args:
         texts: What to learn from; read once.
         vocabulary: Most tokens to have, special ones included. Few texts give fewer; the result is filled up with
             `[unusedN]` to a multiple of 64.
+        markers: Special tokens of the caller's, blanks included.
 
     Returns:
         A tokenizer that writes `[CLS] text [SEP]`.
@@ -43,7 +44,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> "PreTrainedTokeniz
     """
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-    least = BYTES + len(SPECIAL_TOKENS)
+    least = BYTES + len(SPECIAL_TOKENS) + len(markers)
     if vocabulary < least:
         raise InputError(f"a vocabulary of {vocabulary} is too small; expected at least {least} tokens")
     tokenizer = Tokenizer(models.BPE(unk_token="[UNK]"))
@@ -55,13 +56,14 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> "PreTrainedTokeniz
     )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary,
+        vocab_size=vocabulary - len(markers),
         min_frequency=2,
         special_tokens=list(SPECIAL_TOKENS),
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.add_special_tokens(list(markers))
     learnt = tokenizer.get_vocab_size()
     tokenizer.add_tokens([f"[unused{number}]" for number in range(rounded_vocabulary(learnt) - learnt)])
     return as_fast_tokenizer(tokenizer)

@@ -1,5 +1,6 @@
 """Training examples: a query, a text that answers it and, where the data has them, negatives and scores."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ QUERY_NAMES = ("query", "anchor", "question", "sentence1")
 POSITIVE_NAMES = ("positive", "positives", "pos", "document", "answer", "passage", "sentence2")
 NEGATIVE_NAMES = ("negative", "negatives", "neg")
 SCORE_NAMES = ("scores", "score", "labels")
+CANDIDATE_NAMES = ("documents", "candidates", "passages")
+"""A list of texts that only their scores tell apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +53,12 @@ def read_examples(source: str | Path, options: RowOptions | None = None) -> Iter
 
 
 def to_examples(row: Row) -> Iterator[TrainingExample]:
-    """Read a row as one example per positive.
+    """Read a row as one example per positive; of scored candidates without one, the best is the positive.
 
     Raises:
         InputError: The query or the positive is missing or empty, a negative is not a text, or the scores do not fit.
     """
-    fields = dict(row.fields)
+    fields = _with_positive(dict(row.fields), row.where)
     query = take(fields, QUERY_NAMES)
     positives = _texts(take(fields, POSITIVE_NAMES))
     negatives = _texts(take(fields, NEGATIVE_NAMES) or [])
@@ -86,11 +89,31 @@ def _texts(value: Any) -> list[Any] | None:  # noqa: ANN401 - checked by the cal
 def _scores(value: Any, expected: int, where: str) -> tuple[float, ...]:  # noqa: ANN401 - checked here
     if value is None or (isinstance(value, int | float) and expected == 1):
         return ()  # one score for one pair says nothing that a contrastive loss can use
-    if not isinstance(value, list) or not all(isinstance(score, int | float) for score in value):
-        raise InputError(f"{where}: expected a list of numbers under scores, found {value!r}")
+    _check_scores(value, where)
     if len(value) != expected:
         raise InputError(f"{where}: expected {expected} scores (positive, then negatives), found {len(value)}")
     return tuple(map(float, value))
+
+
+def _check_scores(value: Any, where: str) -> None:  # noqa: ANN401 - checked here
+    if not isinstance(value, list) or not all(isinstance(score, int | float) for score in value):
+        raise InputError(f"{where}: expected a list of numbers under scores, found {value!r}")
+    if not all(map(math.isfinite, value)):
+        raise InputError(f"{where}: a score is not finite, found {value!r}")
+
+
+def _with_positive(fields: dict[str, Any], where: str) -> dict[str, Any]:
+    """Put a list of scored candidates, where there is no positive, in the order of their scores."""
+    candidates = next((fields[name] for name in CANDIDATE_NAMES if isinstance(fields.get(name), list)), None)
+    if candidates is None or any(name in fields for name in POSITIVE_NAMES):
+        return fields
+    scores = take(fields, SCORE_NAMES)
+    _check_scores(scores, where)
+    if len(scores) != len(candidates) or not candidates:
+        raise InputError(f"{where}: expected a score for each of {len(candidates)} candidates, found {len(scores)}")
+    order = sorted(range(len(scores)), key=lambda place: -scores[place])
+    texts = [candidates[place] for place in order]
+    return fields | {"positive": texts[0], "negatives": texts[1:], "scores": [scores[place] for place in order]}
 
 
 def _judged_pairs(folder: BeirFolder, split: str) -> Iterator[TrainingExample]:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 EXAMPLES_FILE = "examples.arrow"
+SCORES = "scores"
+"""Name of the column that sentence-transformers' collators take for labels."""
 ROWS_A_BATCH = 1024
 logger = logging.getLogger(__name__)
 
@@ -35,35 +37,40 @@ class HeldOut:
     relevant: dict[str, set[str]]
 
 
-def write_examples(sources: Sequence[str], options: RowOptions, negatives: int | None, folder: Path) -> None:
+def write_examples(
+    sources: Sequence[str], options: RowOptions, negatives: int | None, folder: Path, scored: bool = False
+) -> None:
     """Stream examples into `folder`/examples.arrow; the folder appears when it is complete.
 
     Args:
         sources: Read one after the other.
         options: How to read them.
         negatives: Negatives an example, the first ones; examples with fewer are left out, and counted in a warning.
-            None is one where the first example has any, else none.
+            None is one where the first example has any, else none; with scores, as many as the first example has.
         folder: Replaced if it is there.
+        scored: Keep a teacher's scores, of the positive and then of each negative; examples without are left out too.
 
     Raises:
-        InputError: A line is broken, there is no example at all, or none with so many negatives.
+        InputError: A line is broken, there is no example at all, or none with so many negatives, or with scores.
         OSError: The disk is full; nothing is left behind.
     """
     examples = (example for source in sources for example in read_examples(source, options))
     first = next(examples, None)
     if first is None:
         raise InputError(f"no training examples in {', '.join(sources)}")
-    wanted = min(1, len(first.negatives)) if negatives is None else negatives
+    wanted = _wanted(first, scored) if negatives is None else negatives
     with new_folder(folder) as temporary:
-        counts = _write_arrow(_chain(first, examples), wanted, temporary / EXAMPLES_FILE)
+        counts = _write_arrow(_chain(first, examples), wanted, scored, temporary / EXAMPLES_FILE)
         if not counts.used:
-            raise InputError(
-                f"{', '.join(sources)}: {wanted} negatives are asked for, but no example has more than {counts.most}; "
-                "lower --negatives, or mine some first"
-            )
+            raise InputError(f"{', '.join(sources)}: {_why_none(counts, wanted, scored)}")
     if counts.left_out:
         total = counts.used + counts.left_out
-        logger.warning("used %d of %d examples: the others have fewer than %d negatives", counts.used, total, wanted)
+        lack = f"fewer than {wanted} negatives" + (" or no scores" if scored else "")
+        logger.warning("used %d of %d examples: the others have %s", counts.used, total, lack)
+
+
+def _wanted(first: TrainingExample, scored: bool) -> int:
+    return max(1, len(first.negatives)) if scored else min(1, len(first.negatives))
 
 
 @dataclass
@@ -71,6 +78,19 @@ class _Counts:
     used: int = 0
     left_out: int = 0
     most: int = 0
+    scored: int = 0
+
+
+def _why_none(counts: _Counts, wanted: int, scored: bool) -> str:
+    if scored and not counts.scored:
+        return (
+            "no example has a teacher's scores, which this --loss follows; give each a list under scores, the "
+            "positive's and then each negative's, or train with --loss contrastive"
+        )
+    return (
+        f"{wanted} negatives are asked for, but no example has more than {counts.most}; lower --negatives, or mine "
+        "some first"
+    )
 
 
 def _chain(first: TrainingExample, rest: Iterator[TrainingExample]) -> Iterator[TrainingExample]:
@@ -78,28 +98,31 @@ def _chain(first: TrainingExample, rest: Iterator[TrainingExample]) -> Iterator[
     yield from rest
 
 
-def _write_arrow(examples: Iterator[TrainingExample], negatives: int, path: Path) -> _Counts:
+def _write_arrow(examples: Iterator[TrainingExample], negatives: int, scored: bool, path: Path) -> _Counts:
     import pyarrow
 
     names = ["query", "positive", *(f"negative_{number}" for number in range(1, negatives + 1))]
-    schema = pyarrow.schema([(name, pyarrow.string()) for name in names])
+    scores = [(SCORES, pyarrow.list_(pyarrow.float32()))] if scored else []
+    schema = pyarrow.schema([*((name, pyarrow.string()) for name in names), *scores])
     counts = _Counts()
-    rows: list[tuple[str, ...]] = []
+    rows: list[tuple[Any, ...]] = []
     with path.open("wb") as stream, pyarrow.ipc.new_stream(stream, schema) as writer:
 
         def flush() -> None:
-            columns = [pyarrow.array(column, pyarrow.string()) for column in zip(*rows, strict=True)]
             if rows:
-                writer.write_batch(pyarrow.record_batch(columns, schema=schema))
+                columns = map(pyarrow.array, zip(*rows, strict=True), schema.types)
+                writer.write_batch(pyarrow.record_batch(list(columns), schema=schema))
             rows.clear()
 
         for example in examples:
             counts.most = max(counts.most, len(example.negatives))
-            if len(example.negatives) < negatives:
+            counts.scored += bool(example.scores)
+            if len(example.negatives) < negatives or (scored and not example.scores):
                 counts.left_out += 1
                 continue
             counts.used += 1
-            rows.append((example.query, example.positive, *example.negatives[:negatives]))
+            texts = (example.query, example.positive, *example.negatives[:negatives])
+            rows.append((*texts, example.scores[: 1 + negatives]) if scored else texts)
             if len(rows) == ROWS_A_BATCH:
                 flush()
         flush()
@@ -107,7 +130,7 @@ def _write_arrow(examples: Iterator[TrainingExample], negatives: int, path: Path
 
 
 def open_examples(folder: Path) -> "Dataset":
-    """Memory-map what `write_examples` wrote: columns query, positive, negative_1 and so on."""
+    """Memory-map what `write_examples` wrote: columns query, positive, negative_1 and so on, and scores where kept."""
     from datasets import Dataset
 
     return Dataset.from_file(str(folder / EXAMPLES_FILE))
@@ -165,4 +188,4 @@ def sample_texts(examples: "Dataset", most: int) -> Iterator[str]:
     step = max(1, -(-len(examples) // most))
     for place in range(0, len(examples), step):
         row: dict[str, Any] = examples[place]
-        yield from row.values()
+        yield from (value for name, value in row.items() if name != SCORES)

@@ -1,91 +1,31 @@
-"""Contrastive training of a dense retriever: examples in, a folder that plain sentence-transformers loads out.
+"""Contrastive training of a dense retriever.
 
-The loop is sentence-transformers' trainer; here is what it is given and what is kept. In-batch negatives come with
-cached gradients, so that memory goes by `mini_batch_size` and not by `batch_size`.
+In-batch negatives come with cached gradients, so that memory goes by `mini_batch_size` and not by `batch_size`.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...encoders.accelerate import accelerate
-from ...errors import InputError
-from ..readers.rows import RowOptions
-from .data import EXAMPLES_FILE, open_examples, split_held_out, write_examples
 from .model import load_model, starting_model
-from .run_folder import RunFolder
-from .settings import TrainingSettings
+from .run import Kind, train
+from .settings import DenseTraining
 
 if TYPE_CHECKING:
-    from datasets import Dataset
-    from sentence_transformers import SentenceTransformer
+    from .trainer import Parts
 
 
-def train_dense(settings: TrainingSettings) -> Path:
-    """Train a dense retriever and return its folder, `settings.output`.
-
-    The folder also keeps `training.toml`, which repeats the run, `training_log.jsonl` and the last checkpoints.
+def train_dense(settings: DenseTraining) -> Path:
+    """Train a dense retriever and return its folder, `settings.output`; see `run.train`.
 
     Raises:
         InputError: The settings, the data, the model or the folder cannot be used, or the disk is full.
         ModernirError: The loss or the weights are no longer finite.
         KeyboardInterrupt: Ctrl-C came; a checkpoint was saved.
     """
-    settings = settings.with_full_paths()
-    run = RunFolder(Path(settings.output))
-    checkpoint = run.claim(settings)
-    with run.undone_by_bad_input(), run.full_disk_said(), _bars_hidden():
-        if not (run.examples / EXAMPLES_FILE).is_file():
-            options = RowOptions(split=settings.split, config=settings.subset)
-            write_examples(settings.data, options, settings.negatives, run.examples)
-        examples, held_out = split_held_out(open_examples(run.examples), settings.holdout, settings.seed)
-        if len(examples) < settings.batch_size:
-            raise InputError(
-                f"{len(examples)} examples to train on are less than one --batch-size {settings.batch_size}"
-            )
-        model = load_model(str(checkpoint)) if checkpoint else starting_model(settings, examples)
-        with suppress(InputError):  # what the engine does not run trains as it is
-            accelerate(model)
-        _train(settings, run, model, examples, held_out, checkpoint)
-        run.publish(model)
-    return run.path
+    return train(settings, Kind(starting_model, load_model, _parts))
 
 
-def _train(
-    settings: TrainingSettings,
-    run: RunFolder,
-    model: "SentenceTransformer",
-    examples: "Dataset",
-    held_out: "Dataset",
-    checkpoint: Path | None,
-) -> None:
-    from .callbacks import RunLog, StopOnInterrupt
-    from .trainer import make_trainer
+def _parts() -> "Parts":
+    from .dense_trainer import PARTS
 
-    log, stop = RunLog(run.log), StopOnInterrupt()
-    trainer = make_trainer(settings, run.checkpoints, model, examples, held_out, [log, stop], checkpoint is not None)
-    try:
-        with stop.listening():
-            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    finally:
-        log.close()
-    state = trainer.state
-    if stop.requested and state.global_step < state.max_steps:
-        kept = run.newest_checkpoint()
-        raise KeyboardInterrupt(f"checkpoint kept in {kept}; continue with --resume" if kept else "nothing to keep yet")
-    if not state.global_step:
-        raise InputError(f"no batch of {settings.batch_size} different texts in the examples; lower --batch-size")
-
-
-@contextmanager
-def _bars_hidden() -> Iterator[None]:
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()  # one for every file that is read or written
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
+    return PARTS

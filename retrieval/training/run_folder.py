@@ -22,7 +22,7 @@ from ...files import sync_folder
 from .settings import SETTINGS_FILE, TrainingSettings
 
 if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base import BaseModel
 
 FINISHED = "modules.json"
 STATE = "trainer_state.json"
@@ -95,7 +95,7 @@ class RunFolder:
         self._refuse_finished()
         if not (self.path / SETTINGS_FILE).is_file():
             raise InputError(f"{self.path}: no run to resume; start one without --resume")
-        began = TrainingSettings.from_sources(self.path / SETTINGS_FILE, output=str(self.path))
+        began = type(settings).from_sources(self.path / SETTINGS_FILE, output=str(self.path))
         if names := began.differences(settings):
             changes = "; ".join(
                 f"{name} was {getattr(began, name)!r}, is {getattr(settings, name)!r}" for name in names
@@ -111,7 +111,7 @@ class RunFolder:
         whole = [(step, path) for path in self.checkpoints.glob("checkpoint-*") if (step := _whole_step(path))]
         return max(whole)[1] if whole else None
 
-    def publish(self, model: "SentenceTransformer") -> None:
+    def publish(self, model: "BaseModel") -> None:
         """Save the model beside the run's files: first all of it in a hidden folder, then moved here, mark last."""
         temporary = Path(tempfile.mkdtemp(prefix=".model.", dir=self.path))
         try:

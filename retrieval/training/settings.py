@@ -5,28 +5,27 @@ everywhere. Nothing heavy is imported: a wrong setting is reported before torch 
 """
 
 import dataclasses
-import difflib
-import json
-import tomllib
+import string
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from types import UnionType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, Self
 
 from ...errors import InputError
 from ...files import write_text
+from .values import check_values, hints_of, read_toml, to_toml
 
 Precision = Literal["fp32", "bf16", "fp16"]
+Loss = Literal["contrastive", "kl", "margin-mse"]
 SETTINGS_FILE = "training.toml"
 NOT_WRITTEN = ("output", "resume")
 """Where a run goes and whether it goes on are not part of what reproduces it."""
 STACK = ("modernir", "torch", "transformers", "sentence-transformers", "tokenizers")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TrainingSettings:
-    """What to train, on what, and how.
+    """What to train, on what, and how, whatever the kind of model; the kinds are below.
 
     Attributes:
         output: Folder of the run and, at the end, of the model.
@@ -43,12 +42,12 @@ class TrainingSettings:
         max_steps: Stop after so many steps, whatever `epochs` says.
         learning_rate: Highest learning rate; it falls linearly to zero.
         warmup: Share of the steps in which the learning rate rises to it.
-        temperature: What cosines are divided by in the loss.
-        query_length: Tokens read of a query; None as the checkpoint says, 512 for a new model.
-        document_length: Tokens read of a document; None as the checkpoint says, 512 for a new model.
+        temperature: What scores are divided by in the loss.
+        query_length: Tokens read of a query; None as the checkpoint says.
+        document_length: Tokens read of a document; None as the checkpoint says.
         query_prompt: Put before every query, and kept in the model; None as the checkpoint says.
         document_prompt: Put before every document, and kept in the model; None as the checkpoint says.
-        negatives: Negatives used an example; None one where the first example has any, else none.
+        negatives: Negatives used an example; None decides by the first example.
         holdout: Queries kept out of training to measure retrieval on: a number, or below 1 a share.
         precision: Number format of the matrix products; weights and optimiser stay fp32.
         seed: Of weights, held-out part, order of the examples.
@@ -57,6 +56,9 @@ class TrainingSettings:
         save_every: Steps between two checkpoints; None ten times a run.
         resume: Go on from the newest checkpoint in `output`.
     """
+
+    command: ClassVar[str]
+    """What repeats a run of this kind on the command line."""
 
     output: str
     data: tuple[str, ...] = ()
@@ -88,7 +90,7 @@ class TrainingSettings:
 
     def __post_init__(self) -> None:
         for name in NOT_BELOW_ONE:
-            value = getattr(self, name)
+            value = getattr(self, name, None)
             if value is not None and value < 1:
                 raise InputError(f"{name}: expected at least 1, found {value}")
         for name, (lowest, highest) in RANGES.items():
@@ -103,7 +105,7 @@ class TrainingSettings:
             raise InputError("no training data; name a file or data set with --data")
 
     @classmethod
-    def from_sources(cls, config: Path | None = None, **flags: Any) -> "TrainingSettings":  # noqa: ANN401 - checked
+    def from_sources(cls, config: Path | None = None, **flags: Any) -> Self:  # noqa: ANN401 - checked
         """Join a TOML file and flags; a flag that is given, not None and no empty list, wins.
 
         A run that resumes reads the file in its own folder.
@@ -112,19 +114,31 @@ class TrainingSettings:
             InputError: The file is missing, broken or has an unknown key, or a value has the wrong type or range.
         """
         values = {name: value for name, value in flags.items() if value is not None and value != []}
-        check_values(values, "the flags")
+        check_values(values, cls, "the flags")
         if config is None and values.get("resume") and "output" in values:
             config = Path(values["output"]) / SETTINGS_FILE
             if not config.is_file():
                 raise InputError(f"{values['output']}: no run to resume; start one without --resume")
         where = f"{config}: " if config else ""
-        values = (read_settings(config) if config else {}) | values
+        values = (cls._read(config) if config else {}) | values
         if "output" not in values:
             raise InputError(f"{where}no output folder; name one with --output")
-        values["data"] = tuple(values.get("data", ()))
-        return cls(**values)
+        fields: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+        }
+        return cls(**fields)
 
-    def with_full_paths(self) -> "TrainingSettings":
+    @classmethod
+    def _read(cls, config: Path) -> dict[str, Any]:
+        values = read_toml(config)
+        for other in TrainingSettings.__subclasses__():
+            foreign = sorted(values.keys() & hints_of(other).keys() - hints_of(cls).keys())
+            if foreign:
+                raise InputError(f"{config}: {foreign[0]} is a setting of {other.command}, not of {cls.command}")
+        check_values(values, cls, str(config))
+        return values
+
+    def with_full_paths(self) -> Self:
         """Return the settings with every path that exists here made absolute, so that they hold in any folder."""
         return dataclasses.replace(
             self,
@@ -138,8 +152,8 @@ class TrainingSettings:
     def write(self, folder: Path) -> None:
         """Write what reproduces the run as `training.toml` into `folder`; settings that are None are left out."""
         kept = {name: value for name, value in dataclasses.asdict(self).items() if name not in NOT_WRITTEN}
-        lines = [f"{name} = {_toml(value)}" for name, value in kept.items() if value is not None]
-        command = f"# modernir train-dense --config {SETTINGS_FILE} --output NEW_FOLDER"
+        lines = [f"{name} = {to_toml(value)}" for name, value in kept.items() if value is not None]
+        command = f"# modernir {self.command} --config {SETTINGS_FILE} --output NEW_FOLDER"
         write_text(folder / SETTINGS_FILE, "\n".join([command, f"# {_versions()}", *lines]) + "\n")
 
     def differences(self, other: "TrainingSettings") -> list[str]:
@@ -148,12 +162,82 @@ class TrainingSettings:
         return [name for name in names if getattr(self, name) != getattr(other, name)]
 
 
+@dataclass(frozen=True)
+class DenseTraining(TrainingSettings):
+    """How to train a model of one vector a text; a new one reads 512 tokens, and scores are cosines.
+
+    Attributes:
+        two_towers: Give queries and documents an encoder each, which begin with the same weights.
+    """
+
+    command: ClassVar[str] = "train-dense"
+
+    two_towers: bool = False
+
+
+@dataclass(frozen=True)
+class ColbertTraining(TrainingSettings):
+    """How to train a model of one vector a token.
+
+    What a checkpoint without a projection, or a new model, takes for None is in brackets.
+
+    Attributes:
+        loss: What is learnt: "contrastive", to tell the positive from all other documents of the batch; or a teacher's
+            scores of an example's own documents, "kl" by distribution and "margin-mse" by difference.
+        mean_scores: Divide MaxSim by the query's tokens, which makes scores of short and long queries alike.
+        dim: Length of a token's vector (128).
+        expansion: How queries are filled up with masks: to `query_length` tokens, "fixed", to at least so many, "min",
+            or not at all, "none" ("fixed").
+        attend_to_expansion: Whether a query's own tokens see its masks, and these one another (False).
+        skiplist: Tokens that give documents no vectors; "punctuation" and "none" stand for lists ("punctuation").
+        query_length: Tokens read of a query (32).
+        document_length: Tokens read of a document (180).
+        query_prompt: Before every query ("[Q] "); a word in square brackets is made one token.
+        document_prompt: Before every document ("[D] "); as above.
+    """
+
+    command: ClassVar[str] = "train-colbert"
+
+    temperature: float = 1.0
+    loss: Loss = "contrastive"
+    mean_scores: bool = False
+    dim: int | None = None
+    expansion: Literal["fixed", "min", "none"] | None = None
+    attend_to_expansion: bool | None = None
+    skiplist: str | tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.distils and self.negatives == 0:
+            raise InputError(f"loss: {self.loss} compares the documents of an example; ask for at least 1 negative")
+        if self.attend_to_expansion and self.expansion == "none":
+            raise InputError("attend_to_expansion: there is no expansion to attend to with expansion none")
+
+    @property
+    def distils(self) -> bool:
+        """Whether the loss follows a teacher's scores."""
+        return self.loss != "contrastive"
+
+    @property
+    def skipped(self) -> list[str] | None:
+        """Words of the skiplist, or None where it is not given."""
+        return None if self.skiplist is None else words_of_skiplist(self.skiplist)
+
+
+def words_of_skiplist(skiplist: str | tuple[str, ...]) -> list[str]:
+    """Return the words that a setting of the skiplist stands for."""
+    words = [skiplist] if isinstance(skiplist, str) else list(skiplist)
+    return NAMED_SKIPLISTS.get(words[0], words) if len(words) == 1 else words
+
+
+NAMED_SKIPLISTS = {"punctuation": list(string.punctuation), "none": []}
 NOT_BELOW_ONE = (
     "mini_batch_size",
     "accumulation",
     "max_steps",
     "query_length",
     "document_length",
+    "dim",
     "log_every",
     "eval_every",
     "save_every",
@@ -167,61 +251,6 @@ RANGES: dict[str, tuple[float, float]] = {
     "holdout": (0, 1e7),
     "seed": (0, 2**32 - 1),
 }
-
-
-def read_settings(path: Path) -> dict[str, Any]:
-    """Read a TOML file as settings by name, each of the right type.
-
-    Raises:
-        InputError: The file is missing or not TOML, a key is unknown (the nearest known ones are named), or a value
-            has the wrong type.
-    """
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not valid TOML ({error})") from error
-    check_values(values, str(path))
-    return values
-
-
-def check_values(values: dict[str, Any], where: str) -> None:
-    """Raise InputError where a name is no setting or a value has not its type; `where` begins the message."""
-    hints = get_type_hints(TrainingSettings)
-    for name, value in values.items():
-        if name not in hints:
-            near = difflib.get_close_matches(name, hints, n=3) or sorted(hints)
-            raise InputError(f"{where}: unknown setting {name!r}; did you mean {', '.join(near)}?")
-        if not _fits(value, hints[name]):
-            raise InputError(f"{where}: {name}: expected {_words(hints[name])}, found {value!r}")
-
-
-def _fits(value: Any, hint: Any) -> bool:  # noqa: ANN401 - any value, any annotation of the settings
-    if isinstance(hint, UnionType):
-        return any(_fits(value, option) for option in get_args(hint))
-    if get_origin(hint) is Literal:
-        return value in get_args(hint)
-    if get_origin(hint) is tuple:
-        return isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)
-    if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    return type(value) is hint
-
-
-def _words(hint: Any) -> str:  # noqa: ANN401 - any annotation of the settings
-    if isinstance(hint, UnionType):
-        return _words(get_args(hint)[0])
-    if get_origin(hint) is Literal:
-        return f"one of {', '.join(get_args(hint))}"
-    if get_origin(hint) is tuple:
-        return "a list of texts"
-    return {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}[hint]
-
-
-def _toml(value: Any) -> str:  # noqa: ANN401 - a value of the settings
-    # JSON's texts, numbers, lists and booleans are TOML's, but for the one control character that JSON leaves bare
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _full_path(name: str) -> str:

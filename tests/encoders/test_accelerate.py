@@ -114,6 +114,33 @@ def test_hidden_states_equal_the_original_and_are_zero_on_padding(
     assert forwards == ["hidden_states" if mode is torch.enable_grad else "_in_packs"]
 
 
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.enable_grad])
+def test_tokens_that_are_read_but_not_seen_run_packed_with_the_states_and_gradients_of_the_original(
+    folder: Path, mode: Callable, forwards: list[str]
+) -> None:
+    model = ModernBertModel.from_pretrained(folder).eval()
+    columns = torch.arange(20)
+    seen = columns < torch.tensor([20, 1, 7])[:, None]
+    read = columns < torch.tensor([20, 12, 15])[:, None]
+    ids = torch.randint(5, 128, (3, 20), generator=torch.Generator().manual_seed(0)).masked_fill(~read, 0)
+
+    def run() -> tuple[torch.Tensor, list[torch.Tensor]]:
+        with mode():
+            states = model(input_ids=ids, attention_mask=seen.long()).last_hidden_state
+        if mode is torch.no_grad:
+            return states, []
+        return states, list(torch.autograd.grad(states[read].square().sum(), list(model.parameters())))
+
+    before, wanted = run()
+    modernir.accelerate(model)
+    found, gradients = run()
+    torch.testing.assert_close(found[read], before[read], atol=5e-5, rtol=0)
+    assert not found[~read].any()
+    for gradient, expected in zip(gradients, wanted, strict=True):
+        torch.testing.assert_close(gradient, expected, atol=1e-4 * max(1.0, expected.abs().max().item()), rtol=1e-3)
+    assert forwards == ["hidden_states" if mode is torch.enable_grad else "_in_packs"]
+
+
 def test_texts_laid_end_to_end_by_the_caller_are_taken_as_such(folder: Path) -> None:
     model = modernir.accelerate(ModernBertModel.from_pretrained(folder).eval())
     texts = [torch.randint(5, 128, (1, length)) for length in (7, 30, 1)]

@@ -62,3 +62,10 @@ def test_a_vocabulary_without_room_for_the_bytes_is_refused() -> None:
 def test_a_folder_without_a_tokenizer_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not a folder with a tokenizer"):
         load_tokenizer(str(tmp_path))
+
+
+def test_markers_are_tokens_with_their_blank_and_count_among_the_vocabulary() -> None:
+    tokenizer = train_tokenizer(["some words to learn from"] * 4, 320, ["[Q] ", "[D] "])
+    assert len(tokenizer) == 320
+    assert tokenizer.tokenize("[Q] words") == ["[Q] ", *tokenizer.tokenize("words")]
+    assert tokenizer("[D] words")["input_ids"][1] == tokenizer.convert_tokens_to_ids("[D] ")

@@ -256,6 +256,10 @@ def test_a_real_collection_is_read_whole(shared_data: Path) -> None:
             [TrainingExample("q", "p", ("n",), (0.9, 1.0))],
         ),
         ({"sentence1": "q", "sentence2": "p", "score": 0.5}, [TrainingExample("q", "p")]),
+        (
+            {"query": "q", "documents": ["a", "b", "c"], "scores": [1, 5, 2.5]},
+            [TrainingExample("q", "b", ("c", "a"), (5.0, 2.5, 1.0))],
+        ),
     ],
 )
 def test_training_examples_come_in_many_shapes(
@@ -278,6 +282,9 @@ def test_training_examples_come_in_many_shapes(
         ({"query": "q", "positive": "p", "negative": "n", "scores": [1]}, r"a\.jsonl:2: expected 2 scores .*found 1"),
         ({"query": "q", "positive": "p", "negative": "n", "scores": "hi"}, r"a\.jsonl:2: expected a list of numbers"),
         ({"query": "q", "positive": "p", "negative": "n", "scores": [1, "x"]}, r"a\.jsonl:2: expected a list of num"),
+        ({"query": "q", "positive": "p", "negative": "n", "scores": [1, float("nan")]}, r"2: a score is not finite"),
+        ({"query": "q", "documents": ["a", "b"], "scores": [1]}, r"2: expected a score for each of 2 candidates"),
+        ({"query": "q", "documents": ["a", "b"]}, r"a\.jsonl:2: expected a list of numbers under scores, found None"),
     ],
 )
 def test_a_broken_example_is_named(tmp_path: Path, jsonl: Jsonl, row: dict, message: str) -> None:

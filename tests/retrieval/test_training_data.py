@@ -28,8 +28,8 @@ def pairs(tmp_path: Path, count: int, name: str = "pairs.jsonl") -> str:
     return write_rows(tmp_path / name, [{"query": f"q{i}", "positive": f"p{i}"} for i in range(count)])
 
 
-def stored(tmp_path: Path, sources: list[str], negatives: int | None = None) -> Dataset:
-    write_examples(sources, RowOptions(), negatives, tmp_path / "examples")
+def stored(tmp_path: Path, sources: list[str], negatives: int | None = None, scored: bool = False) -> Dataset:
+    write_examples(sources, RowOptions(), negatives, tmp_path / "examples", scored)
     return open_examples(tmp_path / "examples")
 
 
@@ -66,6 +66,25 @@ def test_examples_with_fewer_negatives_are_left_out_and_counted(
 def test_negatives_that_no_example_has_are_refused_and_nothing_is_left(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="3 negatives are asked for, but no example has more than 0"):
         stored(tmp_path, [pairs(tmp_path, 5)], negatives=3)
+    assert [path.name for path in tmp_path.iterdir()] == ["pairs.jsonl"]
+
+
+def test_scores_stay_with_their_documents_and_are_no_texts(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rows = [{"query": f"q{i}", "positive": "p", "negatives": ["n", "m"], "scores": [3, i, 1]} for i in range(4)]
+    source = write_rows(tmp_path / "t.jsonl", [*rows, {"query": "q", "positive": "p", "negatives": ["n", "m"]}])
+    with caplog.at_level(logging.WARNING):
+        examples = stored(tmp_path, [source], scored=True)
+    wanted = {"query": "q2", "positive": "p", "negative_1": "n", "negative_2": "m", "scores": [3.0, 2.0, 1.0]}
+    assert examples[2] == wanted
+    assert "used 4 of 5 examples: the others have fewer than 2 negatives or no scores" in caplog.text
+    assert set(sample_texts(examples, 100)) == {"q0", "q1", "q2", "q3", "p", "n", "m"}
+    assert stored(tmp_path / "first", [source], negatives=1, scored=True)[0]["scores"] == [3.0, 0.0]
+    assert "scores" not in stored(tmp_path / "plain", [source], negatives=1).column_names
+
+
+def test_scores_that_no_example_has_are_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"pairs\.jsonl: no example has a teacher's scores"):
+        stored(tmp_path, [pairs(tmp_path, 5)], scored=True)
     assert [path.name for path in tmp_path.iterdir()] == ["pairs.jsonl"]
 
 

@@ -16,13 +16,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 
+from modernir.encoders.loading import load_encoder
 from modernir.encoders.modernbert.presets import config_for
 from modernir.errors import InputError, ModernirError
-from modernir.retrieval.training import trainer
+from modernir.retrieval.training import dense_trainer, trainer
 from modernir.retrieval.training.dense import train_dense
 from modernir.retrieval.training.model import load_model
 from modernir.retrieval.training.run_folder import RunFolder
-from modernir.retrieval.training.settings import TrainingSettings
+from modernir.retrieval.training.settings import DenseTraining
 
 CONCEPTS = 30
 
@@ -63,8 +64,8 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> dict:
     }
 
 
-def settings(toy: dict, output: Path, **changes: object) -> TrainingSettings:
-    return TrainingSettings.from_sources(**toy | {"output": str(output)} | changes)
+def settings(toy: dict, output: Path, **changes: object) -> DenseTraining:
+    return DenseTraining.from_sources(**toy | {"output": str(output)} | changes)
 
 
 def log_lines(folder: Path) -> list[dict]:
@@ -126,7 +127,7 @@ def test_the_last_two_checkpoints_are_kept_and_the_copy_of_the_data_is_not(train
 
 
 def test_the_file_that_a_run_leaves_repeats_it_exactly(trained: Path, tmp_path: Path) -> None:
-    again = train_dense(TrainingSettings.from_sources(trained / "training.toml", output=str(tmp_path / "again")))
+    again = train_dense(DenseTraining.from_sources(trained / "training.toml", output=str(tmp_path / "again")))
     assert same_weights(trained, again)
 
 
@@ -138,6 +139,54 @@ def test_a_model_can_be_trained_further(trained: Path, toy: dict, tmp_path: Path
     assert SentenceTransformer(str(further))[0].query_length == 16
 
 
+@pytest.fixture(scope="module")
+def towers(toy: dict, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train_dense(settings(toy, tmp_path_factory.mktemp("towers") / "model", two_towers=True))
+
+
+def test_two_towers_begin_alike_and_are_learnt_apart(toy: dict, towers: Path, tmp_path: Path) -> None:
+    begun = train_dense(settings(toy, tmp_path / "begun", two_towers=True, max_steps=1, warmup=0.9, holdout=0))
+    before, after = (SentenceTransformer(str(folder), device="cpu") for folder in (begun, towers))
+    assert np.array_equal(before.encode_query(["askA0"]), before.encode_document(["askA0"]))
+    assert not np.allclose(after.encode_query(["askA0"]), after.encode_document(["askA0"]), atol=0.1)
+
+
+def test_two_towers_load_in_plain_sentence_transformers_and_here(toy: dict, towers: Path) -> None:
+    config = json.loads((towers / "router_config.json").read_text())
+    assert set(config["structure"]) == {"query", "document"}
+    theirs = SentenceTransformer(str(towers), device="cpu")
+    assert [route[0].query_length for route in theirs[0].sub_modules.values()] == [16, 16]
+    ours = load_encoder(towers, device="cpu", precision="fp32", kind="dense")
+    texts = ["askA0", "asay0 " * 40, ""]
+    np.testing.assert_allclose(ours.encode_queries(texts), theirs.encode_query(texts), atol=1e-5)
+    np.testing.assert_allclose(ours.encode_documents(texts), theirs.encode_document(texts), atol=1e-5)
+
+
+def test_two_towers_resume_and_can_be_trained_further(
+    toy: dict, towers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole_step = dense_trainer.DenseTrainer.training_step
+
+    def cut(self: dense_trainer.DenseTrainer, *args: object, **kwargs: object) -> torch.Tensor:
+        if self.state.global_step == 5:
+            raise CutError
+        return whole_step(self, *args, **kwargs)
+
+    monkeypatch.setattr(dense_trainer.DenseTrainer, "training_step", cut)
+    with pytest.raises(CutError):
+        train_dense(settings(toy, tmp_path / "run", two_towers=True))
+    monkeypatch.undo()
+    resumed = train_dense(DenseTraining.from_sources(output=str(tmp_path / "run"), resume=True))
+    further = train_dense(
+        settings(
+            toy, tmp_path / "more", init=None, model=str(towers), two_towers=True, max_steps=1, warmup=0, holdout=0
+        )
+    )
+    for tower in ("query_0_Transformer", "document_0_Transformer"):
+        assert same_weights(towers / tower, resumed / tower)
+        assert not same_weights(towers / tower, further / tower)
+
+
 class CutError(Exception):
     """What a crash is in these tests."""
 
@@ -146,14 +195,14 @@ class CutError(Exception):
 def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
     toy: dict, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
-    whole_step = trainer.DenseTrainer.training_step
+    whole_step = dense_trainer.DenseTrainer.training_step
 
-    def cut(self: trainer.DenseTrainer, *args: object, **kwargs: object) -> torch.Tensor:
+    def cut(self: dense_trainer.DenseTrainer, *args: object, **kwargs: object) -> torch.Tensor:
         if self.state.global_step == step:
             raise CutError
         return whole_step(self, *args, **kwargs)
 
-    monkeypatch.setattr(trainer.DenseTrainer, "training_step", cut)
+    monkeypatch.setattr(dense_trainer.DenseTrainer, "training_step", cut)
     with pytest.raises(CutError):
         train_dense(settings(toy, tmp_path / "run"))
     assert not (tmp_path / "run/modules.json").exists()
@@ -161,7 +210,7 @@ def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
     half = tmp_path / "run/checkpoints/checkpoint-7"  # as a crash in the middle of saving leaves one
     half.mkdir(parents=True)
     (half / "trainer_state.json").write_text('{"global_')
-    resumed = train_dense(TrainingSettings.from_sources(output=str(tmp_path / "run"), resume=True))
+    resumed = train_dense(DenseTraining.from_sources(output=str(tmp_path / "run"), resume=True))
     assert same_weights(trained, resumed)
     assert [line["step"] for line in log_lines(resumed) if "loss" in line] == list(range(1, 9))
 
@@ -200,10 +249,10 @@ def test_another_runs_checkpoints_and_other_peoples_files_are_never_written_over
 
 def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_last_good_checkpoint(toy: dict, tmp_path: Path) -> None:
     changes = {"learning_rate": 10.0, "temperature": 1e-4, "save_every": 1}
-    module = trainer.SentenceTransformerTrainer
+    module = trainer.BaseTrainer
     whole_step = module.training_step
 
-    def spoilt(self: trainer.DenseTrainer, *args: object, **kwargs: object) -> torch.Tensor:
+    def spoilt(self: dense_trainer.DenseTrainer, *args: object, **kwargs: object) -> torch.Tensor:
         loss = whole_step(self, *args, **kwargs)
         return loss * float("nan") if self.state.global_step == 2 else loss
 
@@ -220,15 +269,15 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_last_good_checkpoin
 def test_a_full_disk_is_said_in_one_line_and_the_checkpoint_is_kept(
     toy: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    save = trainer.DenseTrainer._save_checkpoint
+    save = dense_trainer.DenseTrainer._save_checkpoint
 
-    def full(self: trainer.DenseTrainer, *args: object) -> None:
+    def full(self: dense_trainer.DenseTrainer, *args: object) -> None:
         if self.state.global_step > 3:
             (Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}").mkdir()
             raise error
         save(self, *args)
 
-    monkeypatch.setattr(trainer.DenseTrainer, "_save_checkpoint", full)
+    monkeypatch.setattr(dense_trainer.DenseTrainer, "_save_checkpoint", full)
     with pytest.raises(InputError, match=r"no space left on the disk of .*checkpoint-3 is kept.*--resume"):
         train_dense(settings(toy, tmp_path / "run"))
     assert [path.name for path in tmp_path.glob("run/checkpoints/checkpoint-*")] == ["checkpoint-3"]
@@ -296,16 +345,16 @@ def test_ctrl_c_saves_a_checkpoint_from_which_the_run_goes_on(toy: dict, trained
     settings(toy, output).write(config)
     program = (
         "import sys, time; from pathlib import Path\n"
-        "from modernir.retrieval.training import trainer\n"
+        "from modernir.retrieval.training import dense_trainer\n"
         "from modernir.retrieval.training.dense import train_dense\n"
-        "from modernir.retrieval.training.settings import TrainingSettings\n"
-        "step = trainer.DenseTrainer.training_step\n"
+        "from modernir.retrieval.training.settings import DenseTraining\n"
+        "step = dense_trainer.DenseTrainer.training_step\n"
         "def slow(self, *args, **kwargs):\n"
         "    time.sleep(0.5)\n"
         "    return step(self, *args, **kwargs)\n"
-        "trainer.DenseTrainer.training_step = slow\n"
+        "dense_trainer.DenseTrainer.training_step = slow\n"
         "try:\n"
-        "    train_dense(TrainingSettings.from_sources(Path(sys.argv[1]), output=sys.argv[2]))\n"
+        "    train_dense(DenseTraining.from_sources(Path(sys.argv[1]), output=sys.argv[2]))\n"
         "except KeyboardInterrupt as interrupt:\n"
         "    sys.stderr.write(f'said: {interrupt}')\n"
         "    sys.exit(130)\n"
@@ -328,7 +377,7 @@ def test_ctrl_c_saves_a_checkpoint_from_which_the_run_goes_on(toy: dict, trained
     assert "stopping after this step" in stderr
     assert f"said: checkpoint kept in {output}/checkpoints/checkpoint-" in stderr
     assert not (output / "modules.json").exists()
-    resumed = train_dense(TrainingSettings.from_sources(output=str(output), resume=True))
+    resumed = train_dense(DenseTraining.from_sources(output=str(output), resume=True))
     assert same_weights(trained, resumed)
 
 

@@ -12,9 +12,9 @@ from modernir.encoders.modernbert.fresh import new_model
 from modernir.encoders.modernbert.presets import config_for
 from modernir.encoders.modernbert.tokenizer import train_tokenizer
 from modernir.errors import ModernirError
-from modernir.retrieval.training import callbacks, trainer
+from modernir.retrieval.training import callbacks, dense_trainer
 from modernir.retrieval.training.run_folder import RunFolder
-from modernir.retrieval.training.settings import TrainingSettings
+from modernir.retrieval.training.settings import DenseTraining
 
 
 @pytest.fixture
@@ -47,9 +47,9 @@ def test_loss_and_gradients_do_not_depend_on_the_mini_batch(model: SentenceTrans
     batch = [model.preprocess([f"{kind} {i} {'word ' * (i % 7)}" for i in range(20)]) for kind in columns]
     results = []
     for size in (3, 8, 20):
-        settings = TrainingSettings(output="o", data=("d",), init="tiny", batch_size=20, mini_batch_size=size)
+        settings = DenseTraining(output="o", data=("d",), init="tiny", batch_size=20, mini_batch_size=size)
         model.zero_grad()
-        value = trainer.make_loss(settings, model)(batch, None)
+        value = dense_trainer.make_loss(settings, model)(batch, None)
         value.backward()
         results.append((value.item(), torch.cat([weights.grad.flatten() for weights in model.parameters()]).clone()))
     assert results[0][1].abs().max() > 0
@@ -59,7 +59,7 @@ def test_loss_and_gradients_do_not_depend_on_the_mini_batch(model: SentenceTrans
 
 
 def test_a_batch_is_ordered_by_length_with_its_pairs_intact() -> None:
-    collate = trainer.LengthSortedCollator(lambda texts, **_: {"input_ids": texts})
+    collate = dense_trainer.DenseCollator(lambda texts, **_: {"input_ids": texts})
     batch = collate([{"query": str(n), "positive": "x" * n} for n in (3, 1, 2)])
     assert batch["query_input_ids"] == ["1", "2", "3"]
     assert batch["positive_input_ids"] == ["x", "xx", "xxx"]

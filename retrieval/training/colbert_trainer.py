@@ -1,0 +1,60 @@
+"""The parts of the trainer of late-interaction retrievers; imported only once training starts."""
+
+from functools import partial
+from typing import Any
+
+from sentence_transformers import MultiVectorEncoder, MultiVectorEncoderTrainer, MultiVectorEncoderTrainingArguments
+from sentence_transformers.multi_vector_encoder.data_collator import MultiVectorEncoderDataCollator
+from sentence_transformers.multi_vector_encoder.evaluation import MultiVectorInformationRetrievalEvaluator
+from torch import Tensor
+
+from ...maxsim.torch import maxsim
+from .losses import CachedMaxSimLoss, Objective, contrastive, kl_divergence, margin_mse, ragged
+from .settings import ColbertTraining
+from .trainer import GuardedTrainer, LengthSorted, Parts
+
+
+class ColbertCollator(LengthSorted, MultiVectorEncoderDataCollator):
+    """Makes batches of a late-interaction model, sorted by length."""
+
+
+class ColbertTrainer(GuardedTrainer, MultiVectorEncoderTrainer):
+    """Trains a late-interaction model."""
+
+    data_collator_class = ColbertCollator
+
+
+DISTILLATIONS = {"kl": kl_divergence, "margin-mse": margin_mse}
+
+
+def make_loss(settings: ColbertTraining, model: MultiVectorEncoder) -> CachedMaxSimLoss:
+    """Return the loss that the settings name, with cached gradients."""
+    return CachedMaxSimLoss(
+        model, _objective(settings), settings.mini_batch_size, settings.distils, settings.mean_scores
+    )
+
+
+def _objective(settings: ColbertTraining) -> Objective:
+    if settings.distils:
+        return partial(DISTILLATIONS[settings.loss], temperature=settings.temperature)
+    return lambda scores, _: contrastive(scores, settings.temperature)
+
+
+def score(queries: Tensor, documents: list[Tensor]) -> Tensor:
+    """Return exact MaxSim scores, (queries, documents) float32, as the evaluator wants them.
+
+    Args:
+        queries: (queries, tokens, dim), zeros behind the tokens of each.
+        documents: (tokens, dim) each.
+    """
+    asked = ragged([query[query.any(1)] for query in queries])
+    found = ragged(documents)
+    return maxsim(asked.values, asked.offsets, found.values, found.offsets)
+
+
+def make_evaluator(*args: Any, **kwargs: Any) -> MultiVectorInformationRetrievalEvaluator:  # noqa: ANN401 - its own
+    """Return the evaluator of sentence-transformers, which scores here with this package's kernels."""
+    return MultiVectorInformationRetrievalEvaluator(*args, score_functions={"maxsim": score}, **kwargs)
+
+
+PARTS = Parts(ColbertTrainer, MultiVectorEncoderTrainingArguments, make_loss, make_evaluator)
