@@ -15,7 +15,9 @@ from typing import Any, Protocol
 
 from .. import __version__
 from ..errors import InputError
+from ..retrieval.document_options import document_options
 from .benchmarks import PUBLISHED_MEASURE, SOURCES
+from .intervals import mean_intervals
 from .loading import Benchmark, load_benchmark
 from .measures import DEFAULT_MEASURES, Measure, PerQuery, means, parse_measures, score_run
 from .runs import Results, Run, ranked, read_run, to_run
@@ -59,10 +61,12 @@ class Report:
     Attributes:
         benchmark: Its name.
         split: Whose judgements.
+        folder: Where the benchmark's parts were.
         model: Name of the encoder, or of the run.
         fingerprint: The encoder's, or empty for a run.
-        settings: What the figures depend on besides: precision, depth, measures, checksum of the data.
+        settings: What the figures depend on besides: precision, depth, measures, checksums of the data.
         metrics: Measure's name to mean over all judged queries.
+        intervals: Measure's name to the ends of its mean's 95 % bootstrap interval.
         counts: Judged queries, those of them without text or without results, judgements, documents.
         seconds: How long the steps took.
         versions: Of this package, Python and the libraries in use.
@@ -73,10 +77,12 @@ class Report:
 
     benchmark: str
     split: str
+    folder: str
     model: str
     fingerprint: str
     settings: dict[str, Any]
     metrics: dict[str, float]
+    intervals: dict[str, list[float]]
     counts: dict[str, int]
     seconds: dict[str, float]
     versions: dict[str, str]
@@ -111,7 +117,7 @@ def evaluate(
         benchmark = load_benchmark(benchmark)
     if isinstance(retriever_or_run, str | Path | Mapping):
         model, run = _given_run(retriever_or_run)
-        given: dict[str, Any] = {"measures": [str(measure) for measure in measures], "data": benchmark.checksum}
+        given = {"measures": [str(measure) for measure in measures], **_data_settings(benchmark)}
         return _report(benchmark, measures, _clean(run, benchmark), model=model, fingerprint="", settings=given)
     encoder = retriever_or_run.encoder
     settings = search_settings(encoder, benchmark, measures, depth)
@@ -141,8 +147,13 @@ def search_settings(encoder: Encoding, benchmark: Benchmark, measures: Sequence[
         "precision": encoder.precision,
         "depth": max(depth, *(measure.cutoff for measure in measures)),
         "measures": [str(measure) for measure in measures],
-        "data": benchmark.checksum,
+        **_data_settings(benchmark),
+        **document_options(encoder),
     }
+
+
+def _data_settings(benchmark: Benchmark) -> dict[str, Any]:
+    return {"data": benchmark.checksum, "corpus": benchmark.corpus_checksum}
 
 
 def _given_run(source: Results | str | Path) -> tuple[str, Run]:
@@ -188,10 +199,12 @@ def _report(
     return Report(
         benchmark=benchmark.name,
         split=benchmark.split,
+        folder=str(benchmark.folder.path.resolve()),
         model=model,
         fingerprint=fingerprint,
         settings=settings,
         metrics=means(per_query, measures),
+        intervals=mean_intervals(per_query, [str(measure) for measure in measures]),
         counts=counts,
         seconds=seconds or {},
         versions=_versions(),

@@ -56,8 +56,17 @@ class Benchmark:
     @cached_property
     def checksum(self) -> str:
         """32 hexadecimal digits that change with the corpus, the queries or the judgements."""
-        parts = [self.corpus_checksum, self.queries, self.qrels]
-        return xxhash.xxh3_128(json.dumps(parts).encode()).hexdigest()
+        return data_checksum(self.corpus_checksum, self.queries, self.qrels)
+
+
+def data_checksum(corpus: str, queries: dict[str, str], qrels: Qrels) -> str:
+    """Return the checksum of a benchmark whose corpus has the checksum `corpus`."""
+    return xxhash.xxh3_128(json.dumps([corpus, queries, qrels]).encode()).hexdigest()
+
+
+def judged_queries(folder: BeirFolder, qrels: Qrels) -> dict[str, str]:
+    """Return id and text of the queries that are judged, in the file's order."""
+    return {query: text for query, text in folder.queries().items() if query in qrels}
 
 
 def load_benchmark(
@@ -84,7 +93,7 @@ def load_benchmark(
         raise InputError(f"{folder.path}: not {entry.name} as published: {problem}; {cure}")
     split = _choose_split(folder, entry, split)
     qrels = folder.qrels(split)
-    queries = {query: text for query, text in folder.queries().items() if query in qrels}
+    queries = judged_queries(folder, qrels)
     if not queries:
         judged = next(iter(qrels))
         raise InputError(f"{folder.path}: no query of qrels/{split} is in the queries file, e.g. {judged!r}")

@@ -55,7 +55,45 @@ def load(folder: Path) -> Report:
     try:
         return Report(**fields, per_query=_read_per_query(folder / PER_QUERY))
     except TypeError as error:
-        raise InputError(f"{folder / REPORT}: not a report of modernir ({error})") from error
+        raise InputError(f"{folder / REPORT}: not a report of this version ({error}); evaluate again") from error
+
+
+def saved_sets(output: Path) -> list[Path]:
+    """Return the folders of the finished sets in a results folder, or that folder itself where it is a set's.
+
+    Raises:
+        InputError: There is no such folder, or no report in it.
+    """
+    if not output.is_dir():
+        raise InputError(f"{output}: no such folder; expected what `modernir eval beir` writes")
+    if (output / REPORT).is_file():
+        return [output]
+    found = sorted(report.parent for report in output.rglob(REPORT))
+    if not found:
+        raise InputError(f"{output}: no {REPORT} in this folder; expected what `modernir eval beir` writes")
+    return found
+
+
+def run_file(source: Path) -> Path:
+    """Return the run file that `source` is, or that the results of one set hold.
+
+    Raises:
+        InputError: The results are of several sets.
+    """
+    if not source.is_dir():
+        return source
+    found = saved_sets(source)
+    if len(found) > 1:
+        raise InputError(
+            f"{source}: results of {len(found)} sets, where those of one were expected, such as {found[0]}"
+        )
+    return found[0] / RUN
+
+
+def run_name(source: Path) -> str:
+    """Return the name of a system that only its run file tells: the file's, less the endings of its format."""
+    name = source.name.removesuffix(".gz").removesuffix(".zst")
+    return name.rsplit(".", 1)[0] or name
 
 
 def finished(output: Path, benchmark: Benchmark, fingerprint: str, settings: dict[str, Any]) -> Report | None:
@@ -67,7 +105,7 @@ def finished(output: Path, benchmark: Benchmark, fingerprint: str, settings: dic
         return None
     expected = (benchmark.name, benchmark.split, fingerprint, settings)
     same = (report.benchmark, report.split, report.fingerprint, report.settings) == expected
-    return report if same and (folder / RUN).is_file() else None
+    return report if same and report.per_query and (folder / RUN).is_file() else None
 
 
 def _read_per_query(path: Path) -> PerQuery:

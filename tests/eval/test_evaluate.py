@@ -39,6 +39,8 @@ def test_the_report_has_metrics_under_their_names_and_is_json(
     assert written["seconds"]["search"] >= 0
     assert "per_query" not in written and "run" not in written
     assert report.per_query["q2"] == {"MRR@10": 0.5, "Recall@100": 1.0}
+    assert written["intervals"] == {"MRR@10": [0.5, 1.0], "Recall@100": [0.5, 1.0]}  # of two queries, 1/2 and 1
+    assert written["folder"] == str(benchmark.folder.path)
     assert report.run == {"q1": {"d1": 0.9, "d2": 0.5}, "q2": {"d4": 0.8, "d2": 0.7}}
 
 
@@ -117,3 +119,6 @@ def test_the_table_shows_sets_their_mean_and_published_figures(
     assert ["mine", "[b]", "(test)", "2", "0.0000", "0.0000"] in lines
     assert ["all-MiniLM-L6-v2", "*", "0.645"] in lines
     assert next(line for line in lines if line[:1] == ["mean"])[-1] == "0.3750"
+    ends = [line[3:] for line in lines if line[:3] == ["95", "%", "interval"]]
+    assert len(ends) == 3
+    assert ends[1] == [".000"] * 4

@@ -12,9 +12,8 @@ from modernir.errors import InputError
 from modernir.eval.measures import DEFAULT_MEASURES, Measure, means, parse_measures, score_run
 from modernir.eval.runs import Run
 
-MEASURES = parse_measures(
-    ["nDCG@3", "nDCG@10", "R@2", "R@100", "AP@3", "AP@100", "RR@1", "RR@10", "P@1", "P@5", "Success@1", "Success@5"]
-)
+COMMON = ("nDCG@3", "nDCG@10", "R@2", "R@100", "AP@3", "AP@100", "RR@1", "RR@10", "P@1", "P@5", "Success@1")
+MEASURES = parse_measures([*COMMON, "Success@5", "R_cap@1", "R_cap@3", "R_cap@100", "Judged@4"])
 
 
 def order(scores: dict[str, float]) -> list[str]:
@@ -37,6 +36,10 @@ def reference(family: str, k: int, scores: dict[str, float], grades: dict[str, i
         return sum(precisions) / len(relevant) if relevant else 0.0
     if family == "Recall":
         return sum(hits) / len(relevant) if relevant else 0.0
+    if family == "R_cap":
+        return sum(hits) / min(len(relevant), k) if relevant else 0.0
+    if family == "Judged":
+        return sum(doc in grades for doc in ranking) / len(ranking) if ranking else 0.0
     return {"MRR": 1 / first if first else 0.0, "P": sum(hits) / k, "Success": float(any(hits))}[family]
 
 
@@ -103,7 +106,16 @@ def test_the_callers_run_and_judgements_are_left_as_they_were() -> None:
 
 @pytest.mark.parametrize(
     ("text", "name"),
-    [("nDCG@10", "nDCG@10"), ("ndcg@5", "nDCG@5"), ("R@100", "Recall@100"), ("AP@7", "MAP@7"), ("rr@10", "MRR@10")],
+    [
+        ("nDCG@10", "nDCG@10"),
+        ("ndcg@5", "nDCG@5"),
+        ("R@100", "Recall@100"),
+        ("AP@7", "MAP@7"),
+        ("rr@10", "MRR@10"),
+        ("R_cap@100", "R_cap@100"),
+        ("r_CAP@5", "R_cap@5"),
+        ("judged@10", "Judged@10"),
+    ],
 )
 def test_names_and_aliases_are_understood(text: str, name: str) -> None:
     assert str(Measure.parse(text)) == name
@@ -128,9 +140,23 @@ def test_agrees_with_ir_measures() -> None:
     docs = [f"d{i}" for i in range(40)]
     run = {f"q{i}": dict(zip(docs, rng.integers(0, 9, 40).astype(float).tolist(), strict=True)) for i in range(9)}
     qrels = {f"q{i}": dict(zip(docs[:20], rng.integers(0, 4, 20).tolist(), strict=True)) for i in range(1, 12)}
-    theirs = [ir_measures.parse_measure(name) for name in ("nDCG@10", "R@20", "AP@20", "P@5", "Success@1")]
-    ours = parse_measures(["nDCG@10", "R@20", "AP@20", "P@5", "Success@1"])
+    names = ("nDCG@10", "R@20", "AP@20", "P@5", "Success@1", "Judged@50")
+    theirs = [ir_measures.parse_measure(name) for name in names]
+    ours = parse_measures(names)
     expected = ir_measures.calc_aggregate(theirs, qrels, run)
     found = means(score_run(run, qrels, ours), ours)
     for their, our in zip(theirs, ours, strict=True):
         assert found[str(our)] == pytest.approx(expected[their], abs=1e-6)
+
+
+def test_capped_recall_equals_beirs_own() -> None:
+    from beir.retrieval.custom_metrics import recall_cap
+
+    rng = np.random.default_rng(3)
+    docs = [f"d{i}" for i in range(60)]
+    run = {f"q{i}": dict(zip(docs, rng.permutation(60).astype(float).tolist(), strict=True)) for i in range(12)}
+    qrels = {query: {doc: int(rng.integers(0, 3)) for doc in docs[:30]} | {"d0": 1} for query in run}
+    cutoffs = [1, 5, 20, 50]
+    theirs = recall_cap(qrels, run, cutoffs)
+    ours = parse_measures([f"R_cap@{cutoff}" for cutoff in cutoffs])
+    assert means(score_run(run, qrels, ours), ours) == pytest.approx(theirs, abs=1e-5)  # rounded to 5 digits there

@@ -66,8 +66,18 @@ def test_a_report_answers_only_the_same_question(
     assert results.finished(tmp_path, benchmark, "0" * 32, settings) is None
     for change in ({"depth": 200}, {"precision": "bf16"}, {"measures": ["P@1"]}, {"data": "0"}):
         assert results.finished(tmp_path, benchmark, encoder.fingerprint, settings | change) is None
+    kept = (folder / "report.json").read_text()
+    fields = json.loads(kept)
+    del fields["intervals"]
+    (folder / "report.json").write_text(json.dumps(fields))
+    assert results.finished(tmp_path, benchmark, encoder.fingerprint, settings) is None
+    with pytest.raises(InputError, match=r"not a report of this version .*intervals.*; evaluate again"):
+        results.load(folder)
+    (folder / "report.json").write_text(kept)
     other_split = load_benchmark(sets / "one", split="dev")
     assert results.finished(tmp_path, other_split, encoder.fingerprint, settings) is None
+    (folder / "per_query.tsv").write_text("")
+    assert results.finished(tmp_path, benchmark, encoder.fingerprint, settings) is None
     (folder / "per_query.tsv").write_text("query\tMRR@10\nq1\n")
     assert results.finished(tmp_path, benchmark, encoder.fingerprint, settings) is None
 

@@ -4,7 +4,7 @@ import gzip
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modernir.errors import InputError
@@ -16,6 +16,7 @@ RUNS = st.dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(run=RUNS)
 def test_a_run_reads_back_as_the_same_numbers(run: Run, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("runs") / "run.trec"

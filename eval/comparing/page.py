@@ -1,0 +1,127 @@
+"""A comparison as one page of HTML that needs nothing else: no request leaves it, and it reads without its script.
+
+Names and texts are escaped. Style and script are allowed by their checksums in the page's own Content-Security-Policy
+and nothing else is.
+"""
+
+import base64
+import hashlib
+from collections.abc import Iterable, Sequence
+from html import escape
+
+from .comparison import Change, Comparison, Row
+from .figures import bars, scatter
+from .page_parts import SCRIPT, STYLE
+from .terminal import is_best, probability
+
+FIGURES = ("set", "system", "", "95 % interval", "difference", "95 % interval", "p rand.", "p t", "wins",
+           "ties", "losses")  # fmt: skip
+WORDS = ("set", "system", "query", "text")
+
+
+def page(comparison: Comparison) -> str:
+    """Return the page of a comparison: bars, the table, queries scattered over two systems, the largest changes."""
+    policy = f"default-src 'none'; style-src {_checksum(STYLE)}; script-src {_checksum(SCRIPT)}; base-uri 'none'"
+    title = f"{comparison.measure}: {', '.join(comparison.systems)}"
+    pairs = "".join(_pair(comparison, number) for number in range(1, len(comparison.systems)))
+    text = f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="referrer" content="no-referrer">
+<title>{escape(title)}</title>
+<style>{STYLE}</style>
+</head>
+<body>
+<h1>{escape(comparison.measure)}, compared with {escape(comparison.baseline)}</h1>
+<p class="soft">† corrected p of the randomization test below {comparison.alpha:g}. {escape(comparison.method)}.</p>
+<section><h2>Scores</h2>
+{bars(comparison)}</section>
+<section><h2>Differences and tests</h2>
+<div class="card wide" tabindex="0">{_figures(comparison)}</div></section>
+{pairs}<script>{SCRIPT}</script>
+</body>
+</html>
+"""
+    # half characters, which JSON can hold and UTF-8 cannot, are shown as what they are: unreadable
+    return text.encode("utf-8", "replace").decode()
+
+
+def _checksum(content: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
+
+
+def _figures(comparison: Comparison) -> str:
+    heads = [name or comparison.measure for name in FIGURES]
+    rows = (_cells(comparison, row, number) for row in comparison.rows for number in range(len(comparison.systems)))
+    return _table(heads, rows)
+
+
+def _cells(comparison: Comparison, row: Row, number: int) -> list[str]:
+    low, high = row.intervals[number]
+    best = " best" if is_best(row, number) else ""
+    cells = [
+        f'<td class="name">{escape(row.name)}',
+        f'<td class="name">{escape(comparison.systems[number])}',
+        f'<td class="number{best}" data-value="{row.means[number]!r}">{row.means[number]:.4f}',
+        _number(low, f"{low:.3f} to {high:.3f}"),
+    ]
+    if number == 0:
+        return [*cells, '<td class="number">baseline', *['<td class="number">'] * (len(FIGURES) - 5)]
+    one = row.differences[number - 1]
+    mark = "†" if comparison.significant(one) else ""
+    return [
+        *cells,
+        _number(one.mean, f"{one.mean:+.4f}{mark}"),
+        _number(one.interval[0], f"{one.interval[0]:+.3f} to {one.interval[1]:+.3f}"),
+        _number(one.corrected_randomization, probability(one.corrected_randomization)),
+        _number(one.corrected_t, probability(one.corrected_t)),
+        *(_number(count, str(count)) for count in (one.wins, one.ties, one.losses)),
+    ]
+
+
+def _pair(comparison: Comparison, number: int) -> str:
+    system = escape(comparison.systems[number])
+    base = escape(comparison.baseline)
+    plots = "".join(
+        f"<figure><h3>{escape(one.name)}</h3>{scatter(comparison, one, number)}<figcaption>→ {base}<br>↑ {system}"
+        "</figcaption><output></output></figure>\n"
+        for one in comparison.sets
+    )
+    return f"""<section><h2>{system} against {base}, query by query</h2>
+<p class="soft">A point above the diagonal is a query that <span class="win">{system}</span> answers better, below it
+<span class="loss">{base}</span>. Queries with the same scores share a point. Point at one to read it.</p>
+<div class="plots">{plots}</div>
+{_changed(comparison, number, comparison.changes[number - 1])}</section>
+"""
+
+
+def _changed(comparison: Comparison, number: int, changes: Sequence[Change]) -> str:
+    if not changes:
+        return '<p class="soft">No query changed.</p>'
+    heads = ["set", "query", "text", comparison.baseline, comparison.systems[number], "difference"]
+    rows = (
+        [
+            f'<td class="name">{escape(change.set)}',
+            f"<td>{escape(change.query)}",
+            f'<td class="text" dir="auto">{escape(change.text)}',
+            _number(change.baseline, f"{change.baseline:.4f}"),
+            _number(change.score, f"{change.score:.4f}"),
+            _number(change.difference, f"{change.difference:+.4f}"),
+        ]
+        for change in changes
+    )
+    table = _table(heads, rows)
+    return f'<h3 class="after">Queries that changed most</h3><div class="card wide" tabindex="0">{table}</div>'
+
+
+def _number(value: float, shown: str) -> str:
+    return f'<td class="number" data-value="{value!r}">{escape(shown)}'
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    head = "".join(f'<th scope="col"{"" if name in WORDS else " class=number"}>{escape(name)}</th>' for name in heads)
+    body = "".join(f"<tr>{''.join(f'{cell}</td>' for cell in cells)}</tr>\n" for cells in rows)
+    return f'<table class="sortable"><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table>'
