@@ -4,15 +4,7 @@ On a CUDA device torch's own counters tell. On the CPU the kernel keeps the high
 which Linux lets the process itself set back; elsewhere there is no such figure, and none is given.
 """
 
-import ctypes
-import gc
-import sys
-from contextlib import suppress
-from pathlib import Path
-
-STATUS = Path("/proc/self/status")
-RESET = Path("/proc/self/clear_refs")
-RESET_HIGH_WATER_MARK = "5"
+from ..resident import KEEPS_PEAK, forget_peak, give_back, resident_bytes
 
 
 class HostMemory:
@@ -23,19 +15,17 @@ class HostMemory:
 
     def settle(self) -> None:
         """Take what is in use now as the level to measure from."""
-        _give_back()
-        self._before = _status("VmRSS")
+        give_back()
+        self._before = resident_bytes()
 
     def reset(self) -> None:
         """Forget the peak so far."""
-        _give_back()
-        with suppress(OSError):
-            RESET.write_text(RESET_HIGH_WATER_MARK)
+        forget_peak()
 
     def peak(self) -> tuple[int, int] | None:
         """Return the peak since `reset` in bytes, whole and over the level of `settle`; None where nobody knows."""
-        peak = _status("VmHWM")
-        if peak is None or self._before is None or not RESET.exists():
+        peak = resident_bytes(peak=True)
+        if peak is None or self._before is None or not KEEPS_PEAK:
             return None
         return peak, max(0, peak - self._before)
 
@@ -70,18 +60,3 @@ class CudaMemory:
 def memory_of(device: str) -> HostMemory | CudaMemory:
     """Return the meter for "cpu", "cuda" or "cuda:1"."""
     return CudaMemory(device) if device.startswith("cuda") else HostMemory()
-
-
-def _status(field: str) -> int | None:
-    if not STATUS.is_file():
-        return None
-    lines = [line for line in STATUS.read_text().splitlines() if line.startswith(f"{field}:")]
-    return int(lines[0].split()[1]) * 1024 if lines else None
-
-
-def _give_back() -> None:
-    # what malloc keeps of earlier work would hide under the mark what the next work needs
-    gc.collect()
-    if sys.platform == "linux":
-        with suppress(OSError, AttributeError):
-            ctypes.CDLL("libc.so.6").malloc_trim(0)

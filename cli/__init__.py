@@ -3,7 +3,7 @@
 Results go to stdout, progress and messages to stderr. Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted.
 """
 
-from . import benching, comparing, converting, evaluating, indexing, searching, training, welcoming
+from . import benching, comparing, converting, evaluating, indexing, languages, searching, training, welcoming
 from .root import app, main
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "converting",
     "evaluating",
     "indexing",
+    "languages",
     "main",
     "searching",
     "training",

@@ -1,94 +1,163 @@
 """The loop over benchmarks: load all, then index, search, score and save one after the other.
 
 All are loaded first, so that a wrong name costs no encoding. A finished set is skipped, an interrupted one goes on
-where its index stopped.
+where its index stopped. One index serves all ways to search it and all splits; each way has results of its own.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
+from ..resident import forget_peak
+from ..retrieval.encoder import kind_of
+from .costs import index_costs, latency, peak_memory, reset_device_peak
 from .evaluate import DEFAULT_DEPTH, Report, evaluate, search_settings
 from .loading import Benchmark, load_benchmark
 from .measures import DEFAULT_MEASURES, Measure, parse_measures
-from .results import discard, finished, save, set_folder
+from .results import discard, finished, save, set_folder, way_folder
+from .ways import Way
+from .words import ENGINE, Words
 
 if TYPE_CHECKING:
     from ..retrieval.encoder import Encoder
 
+DEFAULT_WAY = Way()
+
 
 def evaluate_beir(
-    encoder: "Encoder",
-    datasets: Sequence[str | Path],
+    encoder: "Encoder | None",
+    datasets: Iterable[Benchmark | str | Path],
     *,
     output: Path,
+    way: Way = DEFAULT_WAY,
     data: str | Path | None = None,
     split: str | None = None,
     source_url: str | None = None,
     measures: Sequence[Measure | str] = DEFAULT_MEASURES,
     depth: int = DEFAULT_DEPTH,
-    index: Path | None = None,
+    index_folder: Path | None = None,
     force: bool = False,
     on_message: Callable[[str], object] = lambda message: None,
 ) -> list[Report]:
     """Evaluate an encoder on one or many benchmarks, each with its own folder in `output`.
 
     Args:
-        encoder: What `load_encoder` returns.
-        datasets: Names or folders, see `load_benchmark`.
-        output: Folder for the results: `<output>/<set>/report.json`, `run.trec`, `per_query.tsv`.
+        encoder: What `load_encoder` returns; None for a lexical search, which is evaluated as "BM25".
+        datasets: Loaded benchmarks, or names or folders, see `load_benchmark`.
+        output: Folder for the results: `<output>/<set>/report.json`, `run.trec`, `per_query.tsv`; of another way than
+            the default, or another split, `<output>/@<way>/<set>`.
+        way: How to search.
         data: Folder to look in instead of downloading.
         split: Which judgements; None takes each set's default.
         source_url: Address that holds the ZIP files, in place of BEIR's server.
         measures: Values or names, such as `nDCG@10`.
         depth: Number of results to search for.
-        index: Folder for the indexes, one a set; by default each lies beside its results. One of another encoder,
-            precision or state of the corpus is replaced.
+        index_folder: Folder for the indexes of any number of models and sets; by default each index lies in
+            `<output>/<set>`. One of another encoder, precision or state of the corpus is replaced.
         force: Encode and evaluate again what is already finished.
         on_message: Is told what is skipped and what begins.
 
     Raises:
-        InputError: A set is named twice or cannot be loaded.
+        InputError: A set is named twice or cannot be loaded, or the encoder cannot do what `way` asks for.
     """
     measures = parse_measures(measures)
-    benchmarks = [load_benchmark(name, split, data, source_url) for name in datasets]
-    names = [benchmark.name for benchmark in benchmarks]
-    for name in names:
-        if names.count(name) > 1:
-            raise InputError(f"data set {name!r} is named twice; its results would go to one folder")
-    settings = [search_settings(encoder, benchmark, measures, depth) for benchmark in benchmarks]
+    searcher = _searcher(encoder, way)
+    benchmarks = load_benchmarks(datasets, split, data, source_url)
+    settings = [search_settings(searcher, benchmark, measures, depth, way) for benchmark in benchmarks]
+    label = way.label(kind_of(searcher))
+    places = [way_folder(output, benchmark, label) for benchmark in benchmarks]
     if force:
-        for name in names:  # now, so that a forced evaluation that is interrupted goes on without --force
-            discard(output, name)
+        for benchmark, place in zip(benchmarks, places, strict=True):
+            discard(place, benchmark.name)  # now, so that a forced one that is interrupted goes on without --force
     reports = []
-    for benchmark, setting in zip(benchmarks, settings, strict=True):
-        report = finished(output, benchmark, encoder.fingerprint, setting)
-        folder = set_folder(output, benchmark.name)
+    for benchmark, place, setting in zip(benchmarks, places, settings, strict=True):
+        report = finished(place, benchmark, searcher.fingerprint, setting)
         if report is None:
             on_message(_beginning(benchmark))
-            place = folder / "index" if index is None else set_folder(index, benchmark.name)
-            report = _evaluate_one(encoder, benchmark, place, measures, depth, force)
-            save(report, output)
+            index = _index_place(benchmark, searcher, way, output, index_folder)
+            report = _evaluate_one(searcher, benchmark, index, way, measures, depth, force)
+            save(report, place)
         else:
-            on_message(f"{benchmark.name}: finished before, see {folder}; --force runs it again")
+            on_message(
+                f"{benchmark.name}: finished before, see {set_folder(place, benchmark.name)}; --force runs it again"
+            )
         reports.append(report)
     return reports
 
 
+def load_benchmarks(
+    datasets: Iterable[Benchmark | str | Path],
+    split: str | None = None,
+    data: str | Path | None = None,
+    source_url: str | None = None,
+) -> list[Benchmark]:
+    """Load those benchmarks that are not loaded yet; see `load_benchmark`.
+
+    Raises:
+        InputError: One cannot be loaded, or comes twice.
+    """
+    benchmarks = [
+        one if isinstance(one, Benchmark) else load_benchmark(one, split, data, source_url) for one in datasets
+    ]
+    names = [benchmark.name for benchmark in benchmarks]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"data set {name!r} is named twice; its results would go to one folder")
+    return benchmarks
+
+
+def _searcher(encoder: "Encoder | None", way: Way) -> "Encoder":
+    if encoder is None:
+        if way.needs_encoder:
+            raise InputError("no model given; only a lexical search does without one")
+        return Words()
+    if not way.needs_encoder:
+        raise InputError(
+            f"{encoder.name}: a lexical search goes by words alone; leave the encoder out, or rerank with it"
+        )
+    way.check(encoder)
+    return encoder
+
+
+def _index_place(benchmark: Benchmark, encoder: "Encoder", way: Way, output: Path, index_folder: Path | None) -> Path:
+    name = f"index@{way.index_label}" if way.index_label else "index"
+    if index_folder is None:
+        return set_folder(output, benchmark.name) / name
+    model = f"{Path(encoder.name).name}-{encoder.fingerprint[:8]}"
+    return set_folder(index_folder / model, benchmark.name) / name
+
+
 def _evaluate_one(
-    encoder: "Encoder", benchmark: Benchmark, index: Path, measures: Sequence[Measure], depth: int, force: bool
+    encoder: "Encoder",
+    benchmark: Benchmark,
+    index: Path,
+    way: Way,
+    measures: Sequence[Measure],
+    depth: int,
+    force: bool,
 ) -> Report:
     from ..retrieval.build import build_index
 
+    device = str(getattr(encoder, "device", "cpu"))
+    forget_peak()
+    reset_device_peak(device)
     started = time.perf_counter()
+    engine = way.engine if way.needs_encoder else ENGINE
+    source = benchmark.folder.path
     # the index is a part of the results: it goes with the encoder and the corpus that they are of
-    with build_index(benchmark.folder.path, encoder, index, empty="keep", overwrite=True, reuse=not force) as built:
-        seconds = time.perf_counter() - started
-        report = evaluate(built, benchmark, measures, depth)
-    return replace(report, seconds={"index": round(seconds, 3), **report.seconds})
+    with build_index(source, encoder, index, empty="keep", overwrite=True, reuse=not force, engine=engine) as built:
+        seconds = {"index": round(time.perf_counter() - started, 3)}
+        report = evaluate(built, benchmark, measures, depth, way)
+        k, arguments = report.settings["depth"], way.arguments()
+        costs = {
+            **index_costs(built.index, way.needs_encoder),
+            **latency(lambda texts: built.search_ids(texts, k, **arguments), list(benchmark.queries.values())),
+            **peak_memory(device),
+        }
+    return replace(report, seconds={**seconds, **report.seconds}, costs=costs)
 
 
 def _beginning(benchmark: Benchmark) -> str:

@@ -15,14 +15,17 @@ from typing import Any, Protocol
 
 from .. import __version__
 from ..errors import InputError
+from ..progress import progress
 from ..retrieval.document_options import document_options
-from .benchmarks import PUBLISHED_MEASURE, SOURCES
+from .benchmarks import SOURCES
 from .intervals import mean_intervals
 from .loading import Benchmark, load_benchmark
 from .measures import DEFAULT_MEASURES, Measure, PerQuery, means, parse_measures, score_run
 from .runs import Results, Run, ranked, read_run, to_run
+from .ways import Way
 
 DEFAULT_DEPTH = 100
+QUERIES_AT_ONCE = 1000
 
 LIBRARIES = ("torch", "transformers", "sentence-transformers", "faiss-cpu", "numpy", "pytrec-eval-terrier")
 """Distributions whose version matters to a score; those in use are recorded."""
@@ -49,8 +52,8 @@ class Searchable(Protocol):
     @property
     def index(self) -> Sized: ...  # noqa: D102
 
-    def search_ids(self, queries: Sequence[str], k: int) -> list[list[tuple[str, float]]]:
-        """Return the ids and scores of each query's k best documents, best first."""
+    def search_ids(self, queries: Sequence[str], k: int, **way: Any) -> list[list[tuple[str, float]]]:  # noqa: ANN401
+        """Return the ids and scores of each query's k best documents, best first; `way` is `Way.arguments`."""
         ...
 
 
@@ -64,7 +67,8 @@ class Report:
         folder: Where the benchmark's parts were.
         model: Name of the encoder, or of the run.
         fingerprint: The encoder's, or empty for a run.
-        settings: What the figures depend on besides: precision, depth, measures, checksums of the data.
+        settings: What the figures depend on besides: precision, depth, measures, checksums of the data, and the
+            settings of the search and of the index.
         metrics: Measure's name to mean over all judged queries.
         intervals: Measure's name to the ends of its mean's 95 % bootstrap interval.
         counts: Judged queries, those of them without text or without results, judgements, documents.
@@ -73,6 +77,8 @@ class Report:
         published: Published figures: system, measure, value and source.
         per_query: Query id to measure's name to value.
         run: Query id to document id to score; empty in a report that was read from disk.
+        way: How it was searched, where not by default: `Way.label`.
+        costs: Throughput, latency, memory and bytes, see `costs`; of one machine and run.
     """
 
     benchmark: str
@@ -89,6 +95,13 @@ class Report:
     published: list[dict[str, Any]]
     per_query: PerQuery = field(repr=False)
     run: Run = field(repr=False, default_factory=dict)
+    way: str = ""
+    costs: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def system(self) -> str:
+        """What tables call it: the model, without the folders before it, and the way."""
+        return " ".join(filter(None, [Path(self.model).name, self.way]))
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as JSON values, without the scores and results of single queries."""
@@ -100,6 +113,7 @@ def evaluate(
     benchmark: Benchmark | str | Path,
     measures: Sequence[Measure | str] = DEFAULT_MEASURES,
     depth: int = DEFAULT_DEPTH,
+    way: Way | None = None,
 ) -> Report:
     """Score a retriever or a run on a benchmark.
 
@@ -108,6 +122,7 @@ def evaluate(
         benchmark: A loaded benchmark, or what `load_benchmark` takes.
         measures: Values or names, such as `nDCG@10`.
         depth: Number of results to search for; at least the measures' largest cut-off is taken.
+        way: How the retriever is to search; None leaves it to the retriever, and out of the report.
 
     Raises:
         InputError: The benchmark, a measure or the run is not what it should be.
@@ -120,9 +135,10 @@ def evaluate(
         given = {"measures": [str(measure) for measure in measures], **_data_settings(benchmark)}
         return _report(benchmark, measures, _clean(run, benchmark), model=model, fingerprint="", settings=given)
     encoder = retriever_or_run.encoder
-    settings = search_settings(encoder, benchmark, measures, depth)
+    settings = search_settings(encoder, benchmark, measures, depth, way)
     started = time.perf_counter()
-    run = _clean(_search(retriever_or_run, benchmark, settings["depth"]), benchmark, settings["depth"])
+    found = _search(retriever_or_run, benchmark, settings["depth"], way or Way())
+    run = _clean(found, benchmark, settings["depth"])
     return _report(
         benchmark,
         measures,
@@ -132,24 +148,42 @@ def evaluate(
         settings=settings,
         documents=len(retriever_or_run.index),
         seconds={"search": round(time.perf_counter() - started, 3)},
+        way="" if way is None or not way.needs_encoder else way.label(_kind(encoder)),  # "BM25" says it already
     )
 
 
-def search_settings(encoder: Encoding, benchmark: Benchmark, measures: Sequence[Measure], depth: int) -> dict[str, Any]:
+def search_settings(
+    encoder: Encoding,
+    benchmark: Benchmark,
+    measures: Sequence[Measure],
+    depth: int,
+    way: Way | None = None,
+) -> dict[str, Any]:
     """Return the settings of an evaluation, which with the fingerprint decide whether it need be run again.
 
     Raises:
-        InputError: The depth is not positive.
+        InputError: The depth is not positive, or `way` reranks fewer documents than are scored.
     """
     if depth < 1:
         raise InputError(f"depth {depth}: expected at least 1 result a query")
+    depth = max(depth, *(measure.cutoff for measure in measures))
+    if way is not None and way.rerank is not None and way.rerank < depth:
+        raise InputError(
+            f"rerank {way.rerank}: fewer documents than the {depth} that are scored; rerank at least as many, or "
+            "choose a smaller depth and measures of smaller cut-offs"
+        )
     return {
         "precision": encoder.precision,
-        "depth": max(depth, *(measure.cutoff for measure in measures)),
+        "depth": depth,
         "measures": [str(measure) for measure in measures],
         **_data_settings(benchmark),
         **document_options(encoder),
+        **({} if way is None else way.settings(_kind(encoder))),
     }
+
+
+def _kind(encoder: Encoding) -> str:
+    return getattr(encoder, "kind", "dense")
 
 
 def _data_settings(benchmark: Benchmark) -> dict[str, Any]:
@@ -162,9 +196,15 @@ def _given_run(source: Results | str | Path) -> tuple[str, Run]:
     return "run", to_run(source)
 
 
-def _search(retriever: Searchable, benchmark: Benchmark, depth: int) -> Run:
-    # one result more where one may be dropped
-    found = retriever.search_ids(list(benchmark.queries.values()), depth + benchmark.identical_ids)
+def _search(retriever: Searchable, benchmark: Benchmark, depth: int, way: Way) -> Run:
+    more = int(benchmark.identical_ids)  # one result, where one may be dropped
+    texts = list(benchmark.queries.values())
+    found: list[list[tuple[str, float]]] = []
+    with progress("searching", len(texts), "queries", quiet=len(texts) <= QUERIES_AT_ONCE) as report:
+        for start in range(0, len(texts), QUERIES_AT_ONCE):
+            block = texts[start : start + QUERIES_AT_ONCE]
+            found += retriever.search_ids(block, depth + more, **way.arguments(more))
+            report(len(found))
     return to_run(dict(zip(benchmark.queries, found, strict=True)))
 
 
@@ -186,6 +226,7 @@ def _report(
     settings: dict[str, Any],
     documents: int | None = None,
     seconds: dict[str, float] | None = None,
+    way: str = "",
 ) -> Report:
     per_query = score_run(run, benchmark.qrels, measures)
     counts = {
@@ -211,6 +252,7 @@ def _report(
         published=_published(benchmark),
         per_query=per_query,
         run=run,
+        way=way,
     )
 
 
@@ -219,7 +261,7 @@ def _published(benchmark: Benchmark) -> list[dict[str, Any]]:
     if entry is None or benchmark.split != entry.split:
         return []
     return [
-        {"system": system, "measure": PUBLISHED_MEASURE, "value": value, "source": SOURCES[system]}
+        {"system": system, "measure": entry.measure, "value": value, "source": SOURCES[system]}
         for system, value in entry.published.items()
     ]
 

@@ -1,4 +1,4 @@
-"""Benchmarks, ready to be evaluated on: from a folder, a folder of folders, or BEIR's server through a local cache.
+"""Benchmarks, ready to be evaluated on: from a folder, a folder of folders, or a server through a local cache.
 
 A name or a folder becomes a `Benchmark` only when its parts are there and, for a known name, of the known size: what
 is wrong comes out here, before anything is encoded.
@@ -16,9 +16,10 @@ from ..errors import InputError
 from ..files import file_checksum
 from ..retrieval.readers.beir import BeirFolder, Qrels
 from ..retrieval.readers.documents import corpus_file
-from ..retrieval.readers.lines import numbered_lines
-from .benchmarks import BENCHMARKS, Entry
+from .benchmarks import BENCHMARKS, Entry, parts
+from .counts import size_problem
 from .download import cache_folder, download_archive
+from .hub import fetch_benchmark
 
 LAYOUT = "a folder with corpus.jsonl, queries.jsonl and qrels/<split>.tsv"
 
@@ -79,14 +80,14 @@ def load_benchmark(
             benchmark; write `./scifact` for a folder of that name.
         split: Which judgements; None takes the registered default, else `test`, else the only one.
         data: Where to look instead of downloading: a folder in BEIR's layout, or one that holds such folders by name.
-        source_url: Address that holds the ZIP files, in place of BEIR's server.
+        source_url: Address that holds the ZIP files, in place of BEIR's server, or address of a hub.
 
     Raises:
         InputError: There is no such benchmark or split, it cannot be downloaded, or its parts do not fit together.
     """
     folder = BeirFolder(_locate(name, split, data, source_url))
     entry = BENCHMARKS.get(str(name)) or BENCHMARKS.get(folder.path.resolve().name)
-    problem = _size_problem(folder, entry) if entry else None
+    problem = size_problem(folder, entry) if entry else None
     if entry and problem:
         ours = folder.path.resolve().is_relative_to(cache_folder().resolve())
         cure = "delete the folder to download it again" if ours else "rename the folder if it is another set"
@@ -104,8 +105,11 @@ def choose_datasets(names: Sequence[str], data: str | Path | None) -> list[str]:
     """Return the data sets to evaluate: the named ones, else the one that `data` is, else all that it holds.
 
     Raises:
-        InputError: No name is given and `data` says nothing, or holds no folder in BEIR's layout.
+        InputError: No name is given and `data` says nothing, or holds no folder in BEIR's layout, or is a single one
+            for several names.
     """
+    if data is not None and len(names) > 1 and BeirFolder.is_one(data):
+        raise InputError(f"{data}: one data set, but {len(names)} are named: {', '.join(names)}")
     if names:
         return list(names)
     if data is None:
@@ -119,6 +123,42 @@ def choose_datasets(names: Sequence[str], data: str | Path | None) -> list[str]:
     return found
 
 
+def choose_parts(family: str, chosen: Sequence[str], data: str | Path | None) -> list[str]:
+    """Return the names of a family's benchmarks: of the chosen parts, else of those that `data` has, else of all.
+
+    Args:
+        family: Such as `mldr`.
+        chosen: Parts, such as `en`.
+        data: Where to look instead of downloading.
+
+    Raises:
+        InputError: There is no such part, or `data` has none of the family, or is a single folder for several parts.
+    """
+    known = parts(family)
+    names = [f"{family}/{part}" for part in chosen]
+    for name, part in zip(names, chosen, strict=True):
+        if name not in known:
+            there = ", ".join(name.partition("/")[2] for name in known)
+            raise InputError(f"{family}: no language {part!r}; there: {there}")
+    if names or data is None:
+        return choose_datasets(names or known, data)
+    folder = _existing(data)
+    if BeirFolder.is_one(folder):
+        raise InputError(f"{folder}: one data set; say with --language which one of {family} it is")
+    found = [name for name in known if _is_there(folder, name)]
+    if not found:
+        raise InputError(f"{folder}: has none of {family}, such as {known[0]}; expected {LAYOUT} for each")
+    return found
+
+
+def _is_there(folder: Path, name: str) -> bool:
+    try:
+        _locate_in(folder, name)
+    except InputError:
+        return False
+    return True
+
+
 def _locate(name: str | Path, split: str | None, data: str | Path | None, source_url: str | None) -> Path:
     if data is not None:
         return _locate_in(_existing(data), str(name))
@@ -126,19 +166,41 @@ def _locate(name: str | Path, split: str | None, data: str | Path | None, source
     if entry is None:
         if BeirFolder.is_one(name):
             return Path(name)
-        known = ", ".join(BENCHMARKS)
-        raise InputError(f"{name}: neither {LAYOUT} nor a known benchmark; known: {known}")
+        raise InputError(f"{name}: neither {LAYOUT} nor a known benchmark; known: {_known()}")
     if split is not None and split not in entry.splits:
         raise InputError(f"{name}: no split {split!r}; there: {', '.join(entry.splits)}")
+    if entry.obtain:
+        raise InputError(f"{name}: cannot be downloaded ready for use: {entry.obtain}")
+    if entry.hub is not None:
+        return _fetched(entry, source_url)
     archive = cache_folder() / entry.archive
     if not archive.is_dir():
         download_archive(entry.url(source_url), archive, lambda unpacked: _archive_problem(unpacked, entry))
     return _part(archive, entry)
 
 
+def _known() -> str:
+    families = [name.partition("/")[0] for name in BENCHMARKS]
+    short = (
+        name if families.count(family) == 1 else f"{family}/…"
+        for name, family in zip(BENCHMARKS, families, strict=True)
+    )
+    return ", ".join(dict.fromkeys(short))
+
+
+def _fetched(entry: Entry, address: str | None) -> Path:
+    folder = cache_folder().joinpath(*entry.name.split("/"))
+    if entry.hub is not None and not folder.is_dir():
+        fetch_benchmark(entry.hub, folder, lambda made: size_problem(BeirFolder(made), entry), address)
+    return folder
+
+
 def _locate_in(data: Path, name: str) -> Path:
     if BeirFolder.is_one(data) and (name in BENCHMARKS or name == data.resolve().name):
         return data
+    family, _, part = name.partition("/")
+    if name in BENCHMARKS and part and data.resolve().name == family and BeirFolder.is_one(data / part):
+        return data / part
     if ".." in Path(name).parts or Path(name).is_absolute() or not BeirFolder.is_one(data / name):
         raise InputError(f"{data / name}: not {LAYOUT}")
     return data / name
@@ -160,27 +222,9 @@ def _archive_problem(unpacked: Path, entry: Entry) -> str | None:
     if not BeirFolder.is_one(folder.path):
         return f"{entry.name} in it is not {LAYOUT}"
     try:
-        return _size_problem(folder, entry)
+        return size_problem(folder, entry)
     except InputError as error:
         return str(error)
-
-
-def _size_problem(folder: BeirFolder, entry: Entry) -> str | None:
-    documents = _count_documents(folder)
-    if documents != entry.documents:
-        return f"expected {entry.documents:,} documents, found {documents:,}"
-    if entry.split in folder.splits:
-        queries = len(folder.qrels(entry.split))
-        if queries != entry.queries:
-            return f"expected judgements of {entry.queries:,} queries in split {entry.split}, found {queries:,}"
-    return None
-
-
-def _count_documents(folder: BeirFolder) -> int:
-    file = Path(corpus_file(folder.path))
-    if ".jsonl" in file.suffixes:  # lines are enough: parsing 8.8 million documents takes minutes
-        return sum(1 for _, line in numbered_lines(file) if line.strip())
-    return sum(1 for _ in folder.documents())
 
 
 def _choose_split(folder: BeirFolder, entry: Entry | None, split: str | None) -> str:

@@ -16,11 +16,34 @@ from .measures import PerQuery
 from .runs import write_run
 
 REPORT, RUN, PER_QUERY = "report.json", "run.trec", "per_query.tsv"
+WAY_MARK = "@"
+"""Begins the name of a folder with the results of another way to search than the default."""
 
 
 def set_folder(output: Path, name: str) -> Path:
     """Return the folder of one set, `cqadupstack/android` being nested."""
     return output.joinpath(*name.split("/"))
+
+
+def way_folder(output: Path, benchmark: Benchmark, way: str) -> Path:
+    """Return the folder that results of one way to search, and of one split, go to.
+
+    Args:
+        output: The model's results folder, which holds those of the default way on the set's usual split.
+        benchmark: Says the split.
+        way: See `Way.label`.
+    """
+    split = [] if benchmark.split == _usual_split(benchmark) else [f"split={benchmark.split}"]
+    label = ",".join([*split, *filter(None, [way])])
+    return output / f"{WAY_MARK}{label}" if label else output
+
+
+def _usual_split(benchmark: Benchmark) -> str | None:
+    splits = benchmark.folder.splits
+    if len(splits) == 1:
+        return splits[0]
+    preferred = (benchmark.entry.split, "test") if benchmark.entry else ("test",)
+    return next((split for split in preferred if split in splits), None)
 
 
 def save(report: Report, output: Path) -> Path:
@@ -61,17 +84,25 @@ def load(folder: Path) -> Report:
 def saved_sets(output: Path) -> list[Path]:
     """Return the folders of the finished sets in a results folder, or that folder itself where it is a set's.
 
+    Other ways to search than the default, `@...`, have results folders of their own inside, which are passed over; a
+    folder that holds nothing but one such way stands for it.
+
     Raises:
-        InputError: There is no such folder, or no report in it.
+        InputError: There is no such folder, no report in it, or only those of several ways to search.
     """
     if not output.is_dir():
         raise InputError(f"{output}: no such folder; expected what `modernir eval beir` writes")
     if (output / REPORT).is_file():
         return [output]
-    found = sorted(report.parent for report in output.rglob(REPORT))
-    if not found:
+    ways: dict[str, list[Path]] = {}
+    for report in sorted(output.rglob(REPORT)):
+        first = report.relative_to(output).parts[0]
+        ways.setdefault(first if first.startswith(WAY_MARK) else "", []).append(report.parent)
+    if not ways:
         raise InputError(f"{output}: no {REPORT} in this folder; expected what `modernir eval beir` writes")
-    return found
+    if "" not in ways and len(ways) > 1:
+        raise InputError(f"{output}: holds {len(ways)} ways to search; name one: {', '.join(ways)}")
+    return ways.get("", next(iter(ways.values())))
 
 
 def run_file(source: Path) -> Path:

@@ -29,6 +29,17 @@ def checked_kind(kind: str, dim: int, metric: str, settings: Mapping[str, Any]) 
     return checked
 
 
+def check_known(kind: str, settings: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+    """See that a kind of index knows its settings and the options of a search, as far as that shows without a dim.
+
+    Raises:
+        InputError: A name is unknown or a value is out of its range.
+    """
+    known = _module(kind, "settings")
+    known.checked_settings(settings)
+    known.checked_options(options)
+
+
 def make_engine(
     kind: str, folder: Path, dim: int, metric: str, settings: Mapping[str, Any], memory: int, shared: str | None
 ) -> Engine:

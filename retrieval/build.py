@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ..encoders.dense import encode_blocks
 from ..errors import InputError
@@ -29,6 +29,8 @@ from .readers.rows import RowOptions, blocks, count_rows
 from .recorded import describe
 from .retriever import Retriever
 from .target import check_target, describe_source, is_finished
+
+T = TypeVar("T")
 
 COMMIT_DOCUMENTS = 65536
 COMMIT_SECONDS = 60.0
@@ -145,7 +147,7 @@ def _build(source: str | Path, plan: _Plan, path: Path, options: RowOptions | No
             try:
                 fresh = encoder_blocks(encoder, build.fresh(chain([first], documents)))
                 with closing(encode_blocks(encoder, fresh, lambda document: document.content)) as encoded:
-                    for block, vectors in encoded:
+                    for block, vectors in build.timed(encoded):
                         build.add(block, vectors)
                         report(build.done + build.waiting)
                         if build.is_commit_due:
@@ -168,7 +170,9 @@ def _finish(index: Index, plan: _Plan) -> None:
     except KeyboardInterrupt as interrupt:
         kept = f"all documents are kept in {index.path}; the same command goes on from there"
         raise KeyboardInterrupt(kept) from interrupt
-    index.set(build=None, source=plan.origin)  # the corpus's end may have been mended since the build began
+    encoding = {"documents": len(index), "seconds": (index.setting("build") or {}).get("seconds", 0.0)}
+    # the corpus's end may have been mended since the build began
+    index.set(build=None, source=plan.origin, encoding=encoding)
 
 
 @contextmanager
@@ -206,11 +210,13 @@ def _same(one: Document, other: Document) -> bool:
 
 
 class _Build:
-    """How far a build is: documents committed (`done`) and documents encoded since (`waiting`)."""
+    """How far a build is: documents committed (`done`), encoded since (`waiting`), and `seconds` of encoding in all."""
 
     def __init__(self, index: Index, most_bytes: int) -> None:
         self.index = index
-        self.done = int((index.setting("build") or {"done": len(index)})["done"])
+        state = index.setting("build") or {"done": len(index)}
+        self.done = int(state["done"])
+        self.seconds = float(state.get("seconds", 0.0))
         self._most_bytes = most_bytes
         self._blocks: list[tuple[Sequence[Document], Any]] = []
         self._uncommitted: set[str] = set()
@@ -229,12 +235,15 @@ class _Build:
         return sum(_bytes(vectors) for _, vectors in self._blocks) >= self._most_bytes
 
     def fresh(self, documents: Iterator[tuple[Document, str]]) -> Iterator[Document]:
-        """Pass over what an interrupted run committed, making sure that the corpus is the same, and yield the rest.
+        """Pass over what an interrupted run committed, making sure that the corpus is the same, and return the rest.
 
         Raises:
             InputError: An id comes twice, or the corpus changed.
         """
         self._check_committed(islice(documents, self.done))
+        return self._unseen(documents)
+
+    def _unseen(self, documents: Iterator[tuple[Document, str]]) -> Iterator[Document]:
         for document, where in documents:
             if self.index.holds(document.id) or document.id in self._uncommitted:
                 raise InputError(f"{where}: document id {document.id!r} comes twice; ids must be unique")
@@ -253,6 +262,16 @@ class _Build:
         if count < self.done:
             raise InputError(f"{count:,} documents are left of the {self.done:,} of the interrupted run: {cure}")
 
+    def timed(self, encoded: Iterator[T]) -> Iterator[T]:
+        """Yield what an encoder makes and add up how long it takes, without what is done with it."""
+        while True:
+            began = time.perf_counter()
+            block = next(encoded, None)
+            self.seconds += time.perf_counter() - began
+            if block is None:
+                return
+            yield block
+
     def add(self, documents: Sequence[Document], vectors: Any) -> None:  # noqa: ANN401 - see `Index.add`
         """Take encoded documents; they are durable after the next commit."""
         self._blocks.append((documents, vectors))
@@ -265,7 +284,7 @@ class _Build:
         with self.index.batch():
             for documents, vectors in self._blocks:
                 self.index.add([document.id for document in documents], vectors, documents)
-            self.index.set(build={"done": self.done + len(ids)})
+            self.index.set(build={"done": self.done + len(ids), "seconds": round(self.seconds, 3)})
         self.done += len(ids)
         self._blocks = []
         self._uncommitted.difference_update(ids)  # the build reads ahead: later documents are known already

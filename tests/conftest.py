@@ -37,7 +37,12 @@ QRELS = {"q1": {"d1": 1}, "q2": {"d4": 2, "d2": 0}, "q3": {"d6": 1}}
 def pytest_configure() -> None:
     """Forget compiled kernels that are older than what they are built with, which numba's cache does not look at."""
     package = Path(modernir.__file__).parent
-    folders = {package / "jit", package / "encoders" / "modernbert" / "cpu", package / "index" / "late" / "kernels"}
+    folders = {
+        package / "jit",
+        package / "encoders" / "modernbert" / "cpu",
+        package / "index" / "late" / "kernels",
+        package / "maxsim",
+    }
     newest = max(file.stat().st_mtime for folder in folders for file in folder.glob("*.py"))
     for cached in (cached for folder in folders for cached in folder.glob("__pycache__/*.nbi")):
         with suppress(FileNotFoundError):  # another run of the tests was first
@@ -255,9 +260,12 @@ class StandInHub(BaseHTTPRequestHandler):
 
     repository: str
     files: Mapping[str, bytes]
+    cuts: Mapping[str, int]
+    asked: list[str]
 
     def do_GET(self) -> None:
         path = self.path.split("?")[0]
+        self.asked.append(" ".join(filter(None, (self.command, path, self.headers.get("Range")))))
         if self.repository not in path:
             self.answer(404, b"{}", {"X-Error-Code": "RepoNotFound"})
         elif "/tree/" in path:
@@ -280,36 +288,46 @@ class StandInHub(BaseHTTPRequestHandler):
         body = self.files[name]
         headers = {"ETag": f'"{zlib.crc32(body):064x}"', "X-Repo-Commit": HUB_COMMIT, "Accept-Ranges": "bytes"}
         asked = self.headers.get("Range")
+        cut = self.cuts.get(name, len(body))
         if not asked:
-            self.answer(200, body, headers)
+            self.answer(200, body, headers, cut)
             return
         first, last = asked.removeprefix("bytes=").split("-")
         end = min(int(last or len(body)) + 1, len(body))
         headers["Content-Range"] = f"bytes {first}-{end - 1}/{len(body)}"
-        self.answer(206, body[int(first) : end], headers)
+        self.answer(206, body[int(first) : end], headers, max(cut - int(first), 0))
 
     def answer_json(self, value: object) -> None:
         self.answer(200, json.dumps(value).encode(), {"Content-Type": "application/json"})
 
-    def answer(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
+    def answer(self, status: int, body: bytes, headers: Mapping[str, str], cut: int | None = None) -> None:
         self.send_response(status)
         for name, value in ({"Content-Length": str(len(body))} | dict(headers)).items():
             self.send_header(name, value)
         self.end_headers()
         if self.command == "GET":
-            self.wfile.write(body)
+            self.wfile.write(body[:cut])
 
     def log_message(self, *words: object) -> None:
         pass
 
 
 @pytest.fixture
-def serve_hub() -> Iterator[Callable[[str, Mapping[str, bytes]], str]]:
-    """Serve a repository from 127.0.0.1 and return the address of that hub."""
+def serve_hub() -> Iterator[Callable[..., str]]:
+    """Serve a repository from 127.0.0.1 and return the address of that hub.
+
+    A connection breaks off at the byte that `cuts` names for a file, and `asked` gathers what was asked for.
+    """
     servers: list[ThreadingHTTPServer] = []
 
-    def serve(repository: str, files: Mapping[str, bytes]) -> str:
-        handler = type("Hub", (StandInHub,), {"repository": repository, "files": files})
+    def serve(
+        repository: str,
+        files: Mapping[str, bytes],
+        cuts: Mapping[str, int] | None = None,
+        asked: list[str] | None = None,
+    ) -> str:
+        fields = {"repository": repository, "files": files, "cuts": {} if cuts is None else cuts}
+        handler = type("Hub", (StandInHub,), fields | {"asked": [] if asked is None else asked})
         servers.append(ThreadingHTTPServer(("127.0.0.1", 0), handler))
         Thread(target=servers[-1].serve_forever, daemon=True).start()
         return f"http://127.0.0.1:{servers[-1].server_port}"

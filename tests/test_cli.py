@@ -408,7 +408,7 @@ def test_a_reader_that_goes_away_is_no_traceback(built: Path) -> None:
 def test_ctrl_c_is_one_line_in_every_long_command(
     call: Call, tiny_beir: Path, tmp_path: Path, built: Path, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
-    def interrupt(*_: object) -> None:
+    def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("modernir.encoders.loading.load_encoder", interrupt)

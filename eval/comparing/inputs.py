@@ -97,7 +97,7 @@ class Reader:
             return System(_short(source), source, {benchmark.name: self._scores(report)})
         saved = [(folder, load(folder)) for folder in saved_sets(source)]
         folders = {report.benchmark: (folder, report) for folder, report in saved}
-        models = {(report.model, report.fingerprint) for _, report in saved}
+        models = {(report.system, report.fingerprint) for _, report in saved}
         if len(models) > 1 or len(folders) < len(saved):
             several = ", ".join(sorted({model for model, _ in models}))
             raise InputError(f"{source}: holds results of several systems ({several}); name the folder of one")
@@ -106,7 +106,7 @@ class Reader:
             if name not in folders:
                 raise InputError(f"{source}: no results of {name}; there: {', '.join(folders)}")
         sets = {name: self._saved(*folders[name]) for name in wanted}
-        return System(Path(saved[0][1].model).name, source, sets)
+        return System(saved[0][1].system, source, sets)
 
     def texts(self, name: str, scores: SetScores) -> dict[str, str]:
         """Return the texts of a set's queries: of `data`, else of where the report found them, if they are there still.

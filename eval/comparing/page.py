@@ -1,14 +1,9 @@
-"""A comparison as one page of HTML that needs nothing else: no request leaves it, and it reads without its script.
+"""A comparison as one page of HTML that needs nothing else and reads without its script; all texts are escaped."""
 
-Names and texts are escaped. Style and script are allowed by their checksums in the page's own Content-Security-Policy
-and nothing else is.
-"""
-
-import base64
-import hashlib
 from collections.abc import Iterable, Sequence
 from html import escape
 
+from ...page import page_of
 from .comparison import Change, Comparison, Row
 from .figures import bars, scatter
 from .page_parts import SCRIPT, STYLE
@@ -21,36 +16,16 @@ WORDS = ("set", "system", "query", "text")
 
 def page(comparison: Comparison) -> str:
     """Return the page of a comparison: bars, the table, queries scattered over two systems, the largest changes."""
-    policy = f"default-src 'none'; style-src {_checksum(STYLE)}; script-src {_checksum(SCRIPT)}; base-uri 'none'"
     title = f"{comparison.measure}: {', '.join(comparison.systems)}"
     pairs = "".join(_pair(comparison, number) for number in range(1, len(comparison.systems)))
-    text = f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{policy}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="referrer" content="no-referrer">
-<title>{escape(title)}</title>
-<style>{STYLE}</style>
-</head>
-<body>
-<h1>{escape(comparison.measure)}, compared with {escape(comparison.baseline)}</h1>
+    body = f"""<h1>{escape(comparison.measure)}, compared with {escape(comparison.baseline)}</h1>
 <p class="soft">† corrected p of the randomization test below {comparison.alpha:g}. {escape(comparison.method)}.</p>
 <section><h2>Scores</h2>
 {bars(comparison)}</section>
 <section><h2>Differences and tests</h2>
 <div class="card wide" tabindex="0">{_figures(comparison)}</div></section>
-{pairs}<script>{SCRIPT}</script>
-</body>
-</html>
-"""
-    # half characters, which JSON can hold and UTF-8 cannot, are shown as what they are: unreadable
-    return text.encode("utf-8", "replace").decode()
-
-
-def _checksum(content: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
+{pairs}"""
+    return page_of(title, STYLE, body, SCRIPT, "en")
 
 
 def _figures(comparison: Comparison) -> str:

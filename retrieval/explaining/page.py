@@ -1,11 +1,8 @@
-"""Explanations as one page of HTML that needs nothing else: no request leaves it, and it reads without its script.
+"""Explanations as one page of HTML that needs nothing else, and reads without its script.
 
-Every text of a query or document is escaped. Style and script are allowed by their checksums in the page's own
-Content-Security-Policy and nothing else is, so that even a text that were taken for markup could do nothing.
+Every text of a query or document is escaped.
 """
 
-import base64
-import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from html import escape
@@ -16,6 +13,7 @@ import numpy as np
 
 from ...errors import InputError
 from ...files import write_text
+from ...page import page_of
 from ..texts import NOTHING_FOUND
 from .explanation import Explanation, Match, WordMatch, row_text
 from .page_parts import SCRIPT, SHADES, STYLE, shades_style
@@ -53,35 +51,14 @@ def write_page(file: Path, asked: Sequence[tuple[str, str]], explanations: Seque
 
 def page(asked: Sequence[tuple[str, str]], explanations: Sequence[Sequence[Explanation]]) -> str:
     """Return the page of some queries; see `write_page`."""
-    style = STYLE + shades_style()
-    policy = f"default-src 'none'; style-src {_checksum(style)}; script-src {_checksum(SCRIPT)}; base-uri 'none'"
     title = asked[0][1] if len(asked) == 1 else f"{len(asked)} queries"
-    body = "".join(_query(text, found) for (_, text), found in zip(asked, explanations, strict=True))
-    # half characters, which JSON can hold and UTF-8 cannot, are shown as what they are: unreadable
-    text = f"""<!doctype html>
-<html>
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{policy}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="referrer" content="no-referrer">
-<title>{escape(title)}</title>
-<style>{style}</style>
-</head>
-<body>
-<h1>Late interaction explained</h1>
+    hits = "".join(_query(text, found) for (_, text), found in zip(asked, explanations, strict=True))
+    body = f"""<h1>Late interaction explained</h1>
 <p class="soft">Every token of the query is compared with every token of the document. Its largest product is what it
 adds to the score, and the stronger the colour of a word, the more was added by what met it. Choose a word of the query
 to see which words it met.</p>
-{body}<script>{SCRIPT}</script>
-</body>
-</html>
-"""
-    return text.encode("utf-8", "replace").decode()
-
-
-def _checksum(content: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
+{hits}"""
+    return page_of(title, STYLE + shades_style(), body, SCRIPT)
 
 
 def _query(text: str, found: Sequence[Explanation]) -> str:

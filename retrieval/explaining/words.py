@@ -1,11 +1,14 @@
 """Tokens put back together into the words that a reader knows, and the share of each vector that a word has."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ...encoders.colbert.spans import NO_WORD, NOWHERE, Piece
 
+MARKER = re.compile(r"\[[^\[\]\s]+\]")
+"""A token of a prompt that has a name of its own, such as "[Q]"."""
 Row = tuple[Piece, ...]
 """What one vector stands for: one piece, or several where like tokens were merged."""
 
@@ -15,7 +18,7 @@ class Word:
     """A word of a text, or the tokens of one name that are no part of it.
 
     Attributes:
-        text: As the text has it; else the name of the tokens, such as "[CLS]", or "prompt".
+        text: As the text has it; else the name of the tokens, such as "[CLS]" or "[Q]", or "prompt".
         start, end: Characters of the text; −1 where it is no part of it.
         shares: Rows that stand for it, ascending, each with the share of the row that is this word's: 1, or less where
             the row stands for several words.
@@ -47,18 +50,19 @@ def words_of(rows: Sequence[Row], text: str) -> tuple[Word, ...]:
     """
     numbered = [(piece, row) for row, pieces in enumerate(rows) for piece in pieces]
     inside = sorted(((piece, row) for piece, row in numbered if piece.is_text), key=lambda pair: pair[0].start)
-    found = [_word(text[start:end], start, end, of, rows) for start, end, of in _stretches(inside)]
+    found = [_word(text, start, end, of, rows) for start, end, of in _stretches(inside)]
     others: dict[str, list[int]] = {}
     for piece, row in numbered:
         if not piece.is_text:
             others.setdefault(label(piece), []).append(row)
-    found += [_word(name, NOWHERE, NOWHERE, of, rows) for name, of in others.items()]
+    found += [Word(name, NOWHERE, NOWHERE, _shares(of, rows)) for name, of in others.items()]
     return tuple(_in_reading_order(found))
 
 
 def label(piece: Piece) -> str:
     """Return what a token that is no part of the text is called."""
-    return "prompt" if piece.kind == "prompt" else piece.token.strip()
+    name = piece.token.strip()
+    return "prompt" if piece.kind == "prompt" and not MARKER.fullmatch(name) else name
 
 
 def _stretches(inside: Iterable[tuple[Piece, int]]) -> Iterator[tuple[int, int, list[int]]]:
@@ -77,8 +81,14 @@ def _stretches(inside: Iterable[tuple[Piece, int]]) -> Iterator[tuple[int, int, 
 
 
 def _word(text: str, start: int, end: int, of: Iterable[int], rows: Sequence[Row]) -> Word:
-    counted = sorted(Counter(of).items())
-    return Word(text, start, end, tuple((row, count / len(rows[row])) for row, count in counted))
+    part = text[start:end]
+    if part.strip():  # a tokenizer may have made a token of its own of the blank before a word
+        start, end = start + len(part) - len(part.lstrip()), end - len(part) + len(part.rstrip())
+    return Word(text[start:end], start, end, _shares(of, rows))
+
+
+def _shares(of: Iterable[int], rows: Sequence[Row]) -> tuple[tuple[int, float], ...]:
+    return tuple((row, count / len(rows[row])) for row, count in sorted(Counter(of).items()))
 
 
 def _in_reading_order(words: Sequence[Word]) -> list[Word]:

@@ -11,8 +11,9 @@ import pytest
 
 from modernir.errors import InputError
 from modernir.eval import loading
-from modernir.eval.benchmarks import BENCHMARKS, SOURCES, Entry
+from modernir.eval.benchmarks import BENCHMARKS, SOURCES, Entry, parts
 from modernir.eval.loading import choose_datasets, load_benchmark
+from modernir.eval.measures import Measure
 
 SMALL = Entry("small", documents=4, queries=2, licence="CC0", splits=("dev", "test"))
 PART = replace(SMALL, name="bundle/part")
@@ -206,14 +207,35 @@ def test_every_entry_is_consistent() -> None:
     for name, entry in BENCHMARKS.items():
         assert entry.name == name
         assert entry.split in entry.splits
-        assert entry.documents > 0 and entry.queries > 0 and entry.licence
+        assert all(size is None or size > 0 for size in (entry.documents, entry.queries))
+        assert entry.licence and entry.languages
         assert set(entry.published) <= set(SOURCES)
         assert all(0 < value < 1 for value in entry.published.values())
-    assert {name for name, entry in BENCHMARKS.items() if entry.identical_ids} == {"arguana", "quora"}
+        assert str(Measure.parse(entry.measure)) == entry.measure
+        if entry.hub is not None:
+            assert tuple(entry.hub.qrels) == entry.splits
+            assert len(entry.hub.revision) == 40
+    documents_ask = {name for name, entry in BENCHMARKS.items() if entry.identical_ids}
+    assert documents_ask == {"arguana", "quora", "nanobeir/ArguAna", "nanobeir/QuoraRetrieval"}
     assert BENCHMARKS["cqadupstack/tex"].url().endswith("/BEIR/datasets/cqadupstack.zip")
     assert BENCHMARKS["scifact"].url("http://host/sets") == "http://host/sets/scifact.zip"
-    subsets = [entry for name, entry in BENCHMARKS.items() if name.startswith("cqadupstack/")]
-    assert (sum(e.documents for e in subsets), sum(e.queries for e in subsets)) == (457_199, 13_145)
+
+
+@pytest.mark.parametrize(
+    ("family", "members", "documents", "queries"),
+    [
+        ("cqadupstack", 12, 457_199, 13_145),
+        ("mldr", 13, 493_709, 3800),
+        ("codesearchnet", 6, 1_003_765, 52_561),
+        ("nanobeir", 13, 56_723, 649),
+    ],
+)
+def test_the_sizes_of_a_family_add_up_to_its_published_ones(
+    family: str, members: int, documents: int, queries: int
+) -> None:
+    entries = [BENCHMARKS[name] for name in parts(family)]
+    assert len(entries) == members
+    assert (sum(e.documents or 0 for e in entries), sum(e.queries or 0 for e in entries)) == (documents, queries)
 
 
 def test_scifact_has_the_published_sizes(real_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,8 +34,11 @@ def builder(monkeypatch: pytest.MonkeyPatch, fake_retriever: Callable[..., Any])
     retriever = fake_retriever(RESULTS)
     state = SimpleNamespace(retriever=retriever, encoder=retriever.encoder, built=[], fails=False)
 
-    def build_index(source: Path, encoder: object, path: Path, *, empty: str, overwrite: bool, reuse: bool) -> object:
+    def build_index(
+        source: Path, encoder: object, path: Path, *, empty: str, overwrite: bool, reuse: bool, engine: dict
+    ) -> object:
         state.built.append((source, path, empty, overwrite, reuse))
+        assert engine == {}
         if state.fails:
             raise KeyboardInterrupt
         return retriever
@@ -114,9 +117,10 @@ def test_finished_sets_are_not_run_again(sets: Path, builder: SimpleNamespace, t
     assert [report.benchmark for report in first] == ["one", "two"]
     assert builder.built == [(sets / name, output / name / "index", "keep", True, True) for name in ("one", "two")]
     assert set(first[0].seconds) == {"index", "search"}
+    searches = len(builder.retriever.depths)
     again = evaluate_beir(builder.encoder, ["one", "two"], data=sets, output=output, on_message=messages.append)
     assert [report.to_json() for report in again] == [report.to_json() for report in first]
-    assert len(builder.built) == len(builder.retriever.depths) == 2
+    assert (len(builder.built), len(builder.retriever.depths)) == (2, searches)
     assert [message.split(",")[0] for message in messages[2:]] == ["one: finished before", "two: finished before"]
 
 
@@ -140,8 +144,9 @@ def test_force_runs_all_again_even_when_it_is_interrupted(sets: Path, builder: S
         evaluate_beir(builder.encoder, ["one", "two"], data=sets, output=output, force=True)
     assert builder.built[-1] == (sets / "one", output / "one" / "index", "keep", True, False)
     builder.fails = False
+    searches = len(builder.retriever.depths)
     evaluate_beir(builder.encoder, ["one", "two"], data=sets, output=output)
-    assert len(builder.retriever.depths) == 4
+    assert len(builder.retriever.depths) == 2 * searches
 
 
 def test_a_wrong_name_fails_before_anything_is_encoded(sets: Path, builder: SimpleNamespace, tmp_path: Path) -> None:
@@ -154,8 +159,8 @@ def test_a_wrong_name_fails_before_anything_is_encoded(sets: Path, builder: Simp
 
 
 def test_indexes_may_lie_in_a_folder_of_their_own(sets: Path, builder: SimpleNamespace, tmp_path: Path) -> None:
-    evaluate_beir(builder.encoder, ["one"], data=sets, output=tmp_path / "out", index=tmp_path / "indexes")
-    assert builder.built[0][1] == tmp_path / "indexes" / "one"
+    evaluate_beir(builder.encoder, ["one"], data=sets, output=tmp_path / "out", index_folder=tmp_path / "indexes")
+    assert builder.built[0][1] == tmp_path / "indexes" / "encoder-ffffffff" / "one" / "index"
 
 
 class WordEncoder:
