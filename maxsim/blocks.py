@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import torch
 
-_WIDE = 8  # bytes: a product and the number of its token, for a query token and a document
+from .cutting import cut
+
+EACH = 80
+"""Bytes of numbers, weights and their sums for a query token and a document, and for a document, at most."""
+
+Score = Callable[[slice], tuple[torch.Tensor, torch.Tensor | None]]
+"""Returns a block's scores, (queries, n) or (n,), and, if wanted, the numbers of the winning tokens."""
+Send = Callable[[slice, torch.Tensor, torch.Tensor], None]
+"""Adds the gradients of a block, given the gradient of its scores and its winners, to the sums that are wanted."""
 
 
 @dataclass(frozen=True)
@@ -21,12 +29,16 @@ class Layout:
         query_offsets: (queries + 1,) int64.
         document_offsets: (documents + 1,) int64.
         query_of: (documents,) int64, the query that each document is scored with; None for all queries.
+        dim: Length of the vectors.
+        dtype: Their type.
         memory: Bytes that may be taken.
     """
 
     query_offsets: np.ndarray
     document_offsets: np.ndarray
     query_of: np.ndarray | None
+    dim: int
+    dtype: torch.dtype
     memory: int
 
     @property
@@ -34,6 +46,16 @@ class Layout:
         """Shape of the scores."""
         documents = len(self.document_offsets) - 1
         return (documents,) if self.query_of is not None else (len(self.query_offsets) - 1, documents)
+
+    @property
+    def sum_type(self) -> torch.dtype:
+        """The type that sums over products are made in."""
+        return torch.float64 if self.dtype == torch.float64 else torch.float32
+
+    @property
+    def vector_bytes(self) -> int:
+        """Bytes of a vector and of its copy in the type of sums."""
+        return self.dim * (self.dtype.itemsize + self.sum_type.itemsize)
 
     @property
     def query_tokens(self) -> int:
@@ -51,20 +73,22 @@ class Layout:
         return np.flatnonzero(having)
 
     @cached_property
+    def lengths(self) -> np.ndarray:
+        """How many tokens each document has, (documents,) int64."""
+        return np.diff(self.document_offsets)
+
+    @cached_property
     def tokens_of(self) -> np.ndarray:
         """How many query tokens each document is scored with, (documents,) int64."""
         if self.query_of is not None:
             return np.diff(self.query_offsets)[self.query_of]
         return np.full(self.shape[-1], self.query_tokens)
 
-    @property
-    def numbers_fit(self) -> bool:
-        """Whether the numbers of all winners may be kept, for which there is half of the memory."""
-        return 8 * int(self.tokens_of.sum()) <= self.memory
-
 
 class Blocks(ABC):
     """A way of scoring, block by block.
+
+    Half of the memory is for the numbers of the winners, if they are kept; a block has the other half.
 
     Attributes:
         layout: What is scored.
@@ -77,17 +101,20 @@ class Blocks(ABC):
 
     def __iter__(self) -> Iterator[slice]:
         """Yield runs of `order` that fit in half of the memory, one document at least."""
-        first = 0
-        costs = np.cumsum(2 * self.costs())
-        while first < len(self.order):
-            before = costs[first - 1] if first else 0
-            last = max(first + 1, int(np.searchsorted(costs, before + self.layout.memory, side="right")))
-            yield slice(first, last)
-            first = last
+        return cut(self.costs(), self.layout.memory // 2)
 
+    @abstractmethod
     def costs(self) -> np.ndarray:
-        """Return the bytes that each document of `order` takes while it is scored."""
-        return _WIDE * self.layout.tokens_of[self.order]
+        """Return the bytes that each document of `order` takes while it is scored, (n,) int64."""
+
+    def numbers(self) -> np.ndarray:
+        """Return how many numbers of winners are kept of each document of `order`."""
+        return self.layout.tokens_of[self.order]
+
+    @property
+    def numbers_fit(self) -> bool:
+        """Whether the numbers of all winners may be kept."""
+        return 4 * int(self.numbers().sum()) <= self.layout.memory // 2
 
     def rows(self, block: slice) -> torch.Tensor:
         """Return the numbers of a block's documents."""
@@ -98,40 +125,27 @@ class Blocks(ABC):
         numbers = self.order[block]
         return self.layout.document_offsets[numbers], self.layout.document_offsets[numbers + 1]
 
-    def winners(self, block: slice, queries: torch.Tensor, documents: torch.Tensor) -> torch.Tensor:
-        """Return the numbers of the winning tokens of a block."""
-        found = self.forward(block, queries, documents, winning=True)[1]
-        assert found is not None
-        return found
+    @abstractmethod
+    def scoring(self, queries: torch.Tensor, documents: torch.Tensor, *, winning: bool) -> Score:
+        """Return what scores a block.
 
-    @staticmethod
-    def sum_type(dtype: torch.dtype) -> torch.dtype:
-        """Return the type that sums over products of a type are made in."""
-        return torch.float64 if dtype == torch.float64 else torch.float32
+        Args:
+            queries: (tokens, dim).
+            documents: (tokens, dim).
+            winning: Whether the winners are wanted.
+        """
 
     @abstractmethod
-    def forward(
-        self, block: slice, queries: torch.Tensor, documents: torch.Tensor, *, winning: bool
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Return the block's scores, (queries, n) or (n,), and, if wanted, the numbers of the winning tokens."""
-
-    @abstractmethod
-    def backward(
+    def sending(
         self,
-        block: slice,
-        grad: torch.Tensor,
-        winners: torch.Tensor,
         queries: torch.Tensor,
         documents: torch.Tensor,
         query_sums: torch.Tensor | None,
         document_sums: torch.Tensor | None,
-    ) -> None:
-        """Add the gradients of a block to those sums that are wanted.
+    ) -> Send:
+        """Return what adds the gradients of a block to those sums that are wanted.
 
         Args:
-            block: The block.
-            grad: Gradient of its scores.
-            winners: What `forward` returned.
             queries: (tokens, dim).
             documents: (tokens, dim).
             query_sums: (tokens, dim) of the type of sums.
@@ -151,29 +165,32 @@ class PairBlocks(Blocks):
         tokens = np.arange(ends[-1]) + np.repeat(self.layout.query_offsets[chosen] - (ends - lengths), lengths)
         return tokens, np.repeat(np.arange(len(chosen)), lengths)
 
-    def backward(
+    def sending(
         self,
-        block: slice,
-        grad: torch.Tensor,
-        winners: torch.Tensor,
         queries: torch.Tensor,
         documents: torch.Tensor,
         query_sums: torch.Tensor | None,
         document_sums: torch.Tensor | None,
-    ) -> None:
-        """Gather the winners' vectors and add them, as many at once as fit in memory."""
-        tokens, owners = self.tokens(block)
-        starts, _ = self.bounds(block)
-        own, firsts, places = (torch.from_numpy(array).to(grad.device) for array in (tokens, starts[owners], owners))
-        other = firsts + winners
-        dtype = self.sum_type(queries.dtype)
-        at_once = max(1, self.layout.memory // (2 * dtype.itemsize * queries.shape[1]))
-        for first in range(0, len(tokens), at_once):
-            part = slice(first, first + at_once)
-            weights = grad[places[part]].to(dtype)[:, None]
-            for sums, source, to, of in (
-                (query_sums, documents, own[part], other[part]),
-                (document_sums, queries, other[part], own[part]),
-            ):
-                if sums is not None:
-                    sums.index_add_(0, to, source[of].to(dtype).mul_(weights))
+    ) -> Send:
+        """Return what gathers the winners' vectors and adds them, as many at once as fit in memory."""
+        dtype = self.layout.sum_type
+        at_once = max(1, self.layout.memory // (4 * self.layout.vector_bytes))
+
+        def send(block: slice, grad: torch.Tensor, winners: torch.Tensor) -> None:
+            tokens, owners = self.tokens(block)
+            starts, _ = self.bounds(block)
+            own, firsts, places = (
+                torch.from_numpy(array).to(grad.device) for array in (tokens, starts[owners], owners)
+            )
+            other = firsts + winners
+            for first in range(0, len(tokens), at_once):
+                part = slice(first, first + at_once)
+                weights = grad[places[part]].to(dtype)[:, None]
+                for sums, source, to, of in (
+                    (query_sums, documents, own[part], other[part]),
+                    (document_sums, queries, other[part], own[part]),
+                ):
+                    if sums is not None:
+                        sums.index_add_(0, to, source[of].to(dtype).mul_(weights))
+
+        return send

@@ -1,5 +1,7 @@
 """What ragged token vectors must look like, said in one line where they do not; whether there are kernels."""
 
+from numbers import Real
+
 import numpy as np
 
 from ..errors import InputError
@@ -47,7 +49,7 @@ def check_numbers(numbers: np.ndarray, documents: int, queries: int) -> np.ndarr
     Raises:
         InputError: They are of another shape or type, or name no query.
     """
-    if numbers.shape != (documents,) or numbers.dtype.kind not in "iu":
+    if numbers.shape != (documents,) or (documents and numbers.dtype.kind not in "iu"):
         raise InputError(
             f"query_of is {numbers.dtype} of shape {numbers.shape}; expected whole numbers, ({documents},)"
         )
@@ -55,6 +57,17 @@ def check_numbers(numbers: np.ndarray, documents: int, queries: int) -> np.ndarr
     if len(wrong):
         raise InputError(f"query_of names query {numbers[wrong[0]]} for document {wrong[0]}; there are {queries}")
     return numbers.astype(np.int64, copy=False)
+
+
+def check_memory(memory: float) -> int:
+    """Return a number of bytes as an integer.
+
+    Raises:
+        InputError: It is no whole number above 0.
+    """
+    if not isinstance(memory, Real) or memory < 1 or memory % 1:
+        raise InputError(f"memory {memory!r}: give a whole number of bytes above 0")
+    return int(memory)
 
 
 def has_kernels() -> bool:

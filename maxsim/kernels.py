@@ -99,7 +99,7 @@ def maximise(kind, values, dim, starts, stops, panels, firsts, counts, places, b
         firsts: (n,) int64, the first panel that a document is scored with.
         counts: (n,) int64, how many panels it is scored with.
         places: (n,) int64, the first panel of the output that belongs to it.
-        best: (output panels · 16,) float32, which is raised; to be -inf at first.
+        best: (output panels · 16,) float32, which is raised; to be -inf at first. NaN where a product is NaN.
         winners: (output panels · 16,) int32, the numbers of the winning tokens within their documents, 0 at first; or
             empty, if they are not wanted.
     """

@@ -37,7 +37,7 @@ class Panels:
         count = int(lanes.max(initial=-1)) // LANES + 1
         rows = np.zeros((count * LANES, -(-tokens.shape[1] // GROUP) * GROUP), np.float32)
         rows[lanes, : tokens.shape[1]] = tokens
-        values = np.ascontiguousarray(rows.reshape(count, LANES, -1).transpose(0, 2, 1))
+        values = np.ascontiguousarray(rows.reshape(count, LANES, rows.shape[1]).transpose(0, 2, 1))
         return cls(values, lanes)
 
     @classmethod
@@ -60,6 +60,25 @@ def _kind(dtype: np.dtype) -> Any:  # noqa: ANN401 - a type of NumPy
     return dtype.type if dtype in (np.float32, np.uint16) else None
 
 
+def reads(documents: np.ndarray) -> bool:
+    """Say whether the kernels read vectors where they are, row after row and of a type that they know."""
+    return documents.flags.c_contiguous and _kind(documents.dtype) is not None
+
+
+def copy_bytes(dim: int) -> int:
+    """Return the bytes that a token's copy takes at most, its number included."""
+    return 4 * dim + 32
+
+
+def _copy(documents: np.ndarray, starts: np.ndarray, stops: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the vectors of these documents alone, as the kernels read them, and where each one's begin and end."""
+    lengths = stops - starts
+    ends = np.cumsum(lengths)
+    rows = np.arange(lengths.sum()) + np.repeat(starts - (ends - lengths), lengths)
+    dtype = documents.dtype if _kind(documents.dtype) else np.float32
+    return np.ascontiguousarray(documents[rows], dtype), ends - lengths, ends
+
+
 def largest(
     documents: np.ndarray,
     bounds: tuple[np.ndarray, np.ndarray],
@@ -72,7 +91,8 @@ def largest(
     """Find the largest product of each query token with the tokens of each document.
 
     Args:
-        documents: (tokens, dim) float32, float16, or bfloat16 seen as uint16.
+        documents: (tokens, dim) float32, float16, or bfloat16 seen as uint16; what the kernels cannot read in place is
+            copied, of these documents alone.
         bounds: Where each document's tokens begin, and where they end, (n,) int64 each.
         panels: The queries.
         runs: The first panel that each document is scored with, and how many, (n,) int64 each; None for all.
@@ -80,8 +100,9 @@ def largest(
         threads: Threads to use.
 
     Returns:
-        The products, (output panels · 16,) float32, the panels of one document after those of the one before it, -inf
-        for documents without tokens; and the winners, their numbers within the document, int32, or an empty array.
+        The largest products, (output panels · 16,) float32, the panels of one document after those of the one before
+        it, -inf for documents without tokens, NaN where one of the products is; and the winners, their numbers within
+        the document, int32, or an empty array.
     """
     starts, stops = bounds
     count = len(starts)
@@ -90,14 +111,15 @@ def largest(
     total = int(counts.sum()) * LANES
     best = np.full(total, -np.inf, np.float32)
     winners = np.zeros(total if winning else 0, np.int32)
+    if not reads(documents):
+        documents, starts, stops = _copy(documents, starts, stops)
     kind = _kind(documents.dtype)
-    values = np.ascontiguousarray(documents, dtype=None if kind else np.float32)
 
     def run(part: slice) -> None:
         maximise(
-            np.empty(0, kind or np.float32),
-            values.ctypes.data,
-            values.shape[1],
+            np.empty(0, kind),
+            documents.ctypes.data,
+            documents.shape[1],
             starts[part],
             stops[part],
             panels.values,

@@ -22,10 +22,10 @@ def largest(
         memory: Bytes that a block of products and its vectors may take.
 
     Returns:
-        (n, query tokens) float32, -inf for documents without tokens.
+        (n, query tokens) float32, -inf for documents without tokens, NaN where one of the products is.
     """
     best = np.full((len(starts), len(queries)), -np.inf, np.float32)
-    limit = min(_TOKENS, max(1, memory // (4 * (len(queries) + queries.shape[1]))))
+    limit = min(_TOKENS, max(1, memory // (4 * len(queries) + 8 * queries.shape[1] + 16)))
     filled = np.flatnonzero(stops > starts)
     first, done = 0, 0
     while first < len(filled):

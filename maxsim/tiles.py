@@ -6,6 +6,7 @@ address. Width is the dimensions rounded up to GROUP, zeros in those beyond. Eve
 dimensions in their order, whatever slot a token is in. Arrays are given by their addresses.
 """
 
+from functools import reduce
 from typing import Any
 
 from llvmlite import ir
@@ -27,7 +28,8 @@ def _fold(rows: int, columns: int, winning: bool) -> Any:
 
     Arguments: slot; panel; bytes from a panel to the next; width / GROUP; best, (columns · 16,) float32, raised to the
     largest product; winners, (columns · 16,) int32, set to the row's number where a product is larger than the best;
-    first, the number of the slot's first row. Rows are taken in their order, so that the first of equal ones wins.
+    first, the number of the slot's first row. Rows are taken in their order, so that the first of equal ones wins;
+    the first product that is NaN wins over all.
     """
 
     @intrinsic
@@ -72,13 +74,21 @@ def _fold(rows: int, columns: int, winning: bool) -> Any:
                 at = builder.add(best, code.integer(4 * LANES * column))
                 to = builder.add(winners, code.integer(4 * LANES * column))
                 highest, winner = code.load(FLOATS, at), code.load(INTS, to) if winning else None
-                for row in range(rows):
-                    value = sums[row * columns + column]
-                    higher = builder.fcmp_ordered(">", value, highest)
+                values = [sums[row * columns + column] for row in range(rows)]
+                for row, value in enumerate(values):
+                    if winning:
+                        known = builder.fcmp_ordered("ord", highest, highest)
+                        higher = builder.and_(builder.fcmp_unordered(">", value, highest), known)
+                    else:
+                        higher = builder.fcmp_ordered(">", value, highest)
                     highest = builder.select(higher, value, highest)
                     if winning:
                         number = builder.trunc(builder.add(first, code.integer(row)), I32)
                         winner = builder.select(higher, code.splat(number, INTS), winner)
+                if not winning:  # one comparison for two rows costs half
+                    pairs = zip(values[::2], values[1::2], strict=True)
+                    lost = [builder.fcmp_unordered("uno", one, other) for one, other in pairs]
+                    highest = builder.select(reduce(builder.or_, lost), code.constant(float("nan")), highest)
                 code.store(highest, at)
                 if winning:
                     code.store(winner, to)

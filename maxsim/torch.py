@@ -2,7 +2,7 @@
 
 Forward keeps, for each query token and document, the number of the token that won, 4 bytes; backward sends the gradient
 to those alone. The tensor of all products, (queries, documents, tokens, tokens), is never made: blocks of documents go
-through within `memory`. Where the numbers themselves would take more than that, they are found again in backward.
+through within `memory`. Where the numbers would take more than half of it, they are found again in backward.
 
 On a CPU, float32, float16 and bfloat16 go through compiled kernels, whose results do not depend on the blocks or the
 number of threads. Everything else (CUDA, float64, no numba) is made of torch's own operations. Gradients on a CPU are
@@ -11,6 +11,7 @@ the same in every run; on CUDA those of `maxsim` are, and those of `maxsim_pairs
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,17 +20,19 @@ from torch.autograd.function import once_differentiable
 
 from ..errors import InputError
 from .blocks import Blocks, Layout
-from .checks import check_numbers, check_offsets, check_shapes, has_kernels
+from .checks import check_memory, check_numbers, check_offsets, check_shapes, has_kernels
 
 MEMORY = 1 << 29
+Numbers = torch.Tensor | np.ndarray | Sequence[int]
+"""Whole numbers, on any device."""
 
 
 def maxsim(
     queries: torch.Tensor,
-    query_offsets: torch.Tensor,
+    query_offsets: Numbers,
     documents: torch.Tensor,
-    document_offsets: torch.Tensor,
-    memory: int = MEMORY,
+    document_offsets: Numbers,
+    memory: float = MEMORY,
 ) -> torch.Tensor:
     """Score all queries with all documents (Khattab and Zaharia 2020, arXiv 2004.12832).
 
@@ -39,15 +42,15 @@ def maxsim(
 
     Args:
         queries: (tokens, dim), of any floating type.
-        query_offsets: (queries + 1,) int64, on any device.
+        query_offsets: (queries + 1,) whole numbers.
         documents: (tokens, dim), on the device of `queries`.
-        document_offsets: (documents + 1,) int64.
-        memory: Bytes that may be taken beside the inputs, their gradients and the scores, and kept from forward to
-            backward; one document is scored at once even if that takes more.
+        document_offsets: (documents + 1,) whole numbers.
+        memory: Bytes that may be taken, and kept from forward to backward, beside the inputs (converted to one type),
+            copies of the queries, the gradients and the scores; one document is scored at once even if that takes more.
 
     Returns:
         (queries, documents) float32, or float64 if the products are. A query or a document without tokens scores 0 and
-        has no gradient, so that a loss stays finite.
+        has no gradient, so that a loss stays finite. A score with a NaN among its products is NaN.
 
     Raises:
         InputError: A shape, a type or an offset is wrong; the message says which.
@@ -57,11 +60,11 @@ def maxsim(
 
 def maxsim_pairs(
     queries: torch.Tensor,
-    query_offsets: torch.Tensor,
+    query_offsets: Numbers,
     documents: torch.Tensor,
-    document_offsets: torch.Tensor,
-    query_of: torch.Tensor,
-    memory: int = MEMORY,
+    document_offsets: Numbers,
+    query_of: Numbers,
+    memory: float = MEMORY,
 ) -> torch.Tensor:
     """Score each document with one query, as candidates of distillation are.
 
@@ -70,7 +73,7 @@ def maxsim_pairs(
         query_offsets: As in `maxsim`.
         documents: As in `maxsim`.
         document_offsets: As in `maxsim`.
-        query_of: (documents,) int64, the number of each document's query, on any device.
+        query_of: (documents,) whole numbers, the number of each document's query.
         memory: As in `maxsim`.
 
     Returns:
@@ -107,11 +110,11 @@ def ragged(embeddings: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, 
 
 def _scores(
     queries: torch.Tensor,
-    query_offsets: torch.Tensor,
+    query_offsets: Numbers,
     documents: torch.Tensor,
-    document_offsets: torch.Tensor,
-    query_of: torch.Tensor | None,
-    memory: int,
+    document_offsets: Numbers,
+    query_of: Numbers | None,
+    memory: float,
     compiled: bool | None = None,
 ) -> torch.Tensor:
     """Score; `compiled` forces the kernels or torch's operations, None lets the tensors decide."""
@@ -120,31 +123,32 @@ def _scores(
         raise InputError(f"token vectors are {queries.dtype} and {documents.dtype}; give floating-point tensors")
     if queries.device != documents.device:
         raise InputError(f"queries are on {queries.device} and documents on {documents.device}; move one of them")
-    if memory < 1:
-        raise InputError(f"memory {memory}: give a number of bytes above 0")
+    memory = check_memory(memory)
     query_bounds = check_offsets(_numbers(query_offsets), len(queries), "query")
     document_bounds = check_offsets(_numbers(document_offsets), len(documents), "document")
     numbers = None
     if query_of is not None:
         numbers = check_numbers(_numbers(query_of), len(document_bounds) - 1, len(query_bounds) - 1)
     dtype = torch.promote_types(queries.dtype, documents.dtype)
-    layout = Layout(query_bounds, document_bounds, numbers, memory)
-    blocks = _blocks(layout, queries.device, dtype, compiled)
-    scores: torch.Tensor = _MaxSim.apply(queries.to(dtype), documents.to(dtype), blocks)
+    queries, documents = queries.to(dtype), documents.to(dtype)
+    layout = Layout(query_bounds, document_bounds, numbers, queries.shape[1], dtype, memory)
+    scores: torch.Tensor = _MaxSim.apply(queries, documents, _blocks(layout, documents, compiled))
     return scores
 
 
-def _numbers(tensor: torch.Tensor) -> np.ndarray:
-    return np.asarray(tensor.detach().cpu())
+def _numbers(given: Numbers) -> np.ndarray:
+    return np.asarray(given.detach().cpu() if isinstance(given, torch.Tensor) else given)
 
 
-def _blocks(layout: Layout, device: torch.device, dtype: torch.dtype, compiled: bool | None) -> Blocks:
+def _blocks(layout: Layout, documents: torch.Tensor, compiled: bool | None) -> Blocks:
+    device = documents.device
     if compiled is None:
-        compiled = device.type == "cpu" and dtype != torch.float64 and has_kernels()
+        compiled = device.type == "cpu" and layout.dtype != torch.float64 and has_kernels()
     if compiled:
         from .with_kernels import AllByKernels, PairsByKernels
 
-        return AllByKernels(layout) if layout.query_of is None else PairsByKernels(layout)
+        by_kernels = AllByKernels if layout.query_of is None else PairsByKernels
+        return by_kernels(layout, strided=not documents.is_contiguous())
     from .with_torch import AllByTorch, PairsByTorch
 
     return AllByTorch(layout, device) if layout.query_of is None else PairsByTorch(layout, device)
@@ -154,13 +158,13 @@ class _MaxSim(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, queries: torch.Tensor, documents: torch.Tensor, blocks: Blocks) -> torch.Tensor:  # noqa: ANN401
         layout = blocks.layout
-        keeping = any(ctx.needs_input_grad) and layout.numbers_fit
-        shape = layout.shape
-        scores = torch.zeros(shape, dtype=blocks.sum_type(queries.dtype), device=queries.device)
+        keeping = any(ctx.needs_input_grad) and blocks.numbers_fit
+        scores = torch.zeros(layout.shape, dtype=layout.sum_type, device=queries.device)
         kept = []
         with torch.autocast(queries.device.type, enabled=False):
+            score = blocks.scoring(queries, documents, winning=keeping)
             for block in blocks:
-                found, winners = blocks.forward(block, queries, documents, winning=keeping)
+                found, winners = score(block)
                 scores[..., blocks.rows(block)] = found
                 if winners is not None:
                     kept.append(winners)
@@ -174,13 +178,16 @@ class _MaxSim(torch.autograd.Function):
         queries, documents, *kept = ctx.saved_tensors
         blocks: Blocks = ctx.blocks
         sums = [
-            torch.zeros(side.shape, dtype=blocks.sum_type(side.dtype), device=side.device) if needed else None
+            torch.zeros(side.shape, dtype=blocks.layout.sum_type, device=side.device) if needed else None
             for side, needed in zip((queries, documents), ctx.needs_input_grad, strict=False)
         ]
         with torch.autocast(queries.device.type, enabled=False):
+            find = None if ctx.keeping else blocks.scoring(queries, documents, winning=True)
+            send = blocks.sending(queries, documents, *sums)
             for number, block in enumerate(blocks):
-                winners = kept[number] if ctx.keeping else blocks.winners(block, queries, documents)
-                blocks.backward(block, grads[0][..., blocks.rows(block)], winners, queries, documents, *sums)
+                winners = find(block)[1] if find else kept[number]
+                assert winners is not None
+                send(block, grads[0][..., blocks.rows(block)], winners)
         query_grads, document_grads = (
             None if total is None else total.to(side.dtype)
             for total, side in zip(sums, (queries, documents), strict=True)

@@ -8,101 +8,124 @@ import numpy as np
 import torch
 
 from ..jit.vector import LANES
-from .blocks import Blocks, Layout, PairBlocks
+from .blocks import EACH, Blocks, Layout, PairBlocks, Score, Send
 from .kernels import add_up, send_to_documents, send_to_queries
-from .panels import Panels, in_threads, largest, shares
+from .panels import Panels, copy_bytes, in_threads, largest, shares
 
 
 class AllByKernels(Blocks):
     """All queries with all documents; winners are (documents, lanes) int32."""
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, *, strided: bool) -> None:
+        """Take what is scored, and whether the documents' vectors lie apart, so that a block's are copied."""
         super().__init__(layout, layout.filled)
+        self.copied = _copied(layout, strided)
+
+    def costs(self) -> np.ndarray:
+        """Return the bytes of products and winners, of scores, and of copied vectors."""
+        fixed = 2 * 4 * self._width + 2 * 4 * self.layout.shape[0] + EACH
+        return fixed + self.copied * self.layout.lengths[self.order]
+
+    def numbers(self) -> np.ndarray:
+        """Return as many numbers as there are lanes."""
+        return np.full(len(self.order), self._width)
+
+    @property
+    def _width(self) -> int:
+        return -(-self.layout.query_tokens // LANES) * LANES
 
     @cached_property
     def _query_of(self) -> np.ndarray:
         lengths = np.diff(self.layout.query_offsets)
         return np.repeat(np.arange(len(lengths)), lengths)
 
-    def forward(
-        self, block: slice, queries: torch.Tensor, documents: torch.Tensor, *, winning: bool
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def scoring(self, queries: torch.Tensor, documents: torch.Tensor, *, winning: bool) -> Score:
         """As the class above says."""
-        panels = Panels.of(_single(queries))
-        best, winners = largest(
-            _readable(documents),
-            self.bounds(block),
-            panels,
-            None,
-            winning=winning,
-            threads=torch.get_num_threads(),
-        )
-        width = len(panels) * LANES
-        scores = np.empty((len(best) // width, len(self.layout.query_offsets) - 1), np.float32)
-        add_up(best.reshape(-1, width), panels.lanes, self.layout.query_offsets, scores)
-        return torch.from_numpy(scores).T, torch.from_numpy(winners).view(-1, width) if winning else None
+        panels, vectors, width = Panels.of(_single(queries)), _readable(documents), self._width
 
-    def backward(
+        def score(block: slice) -> tuple[torch.Tensor, torch.Tensor | None]:
+            best, winners = largest(
+                vectors, self.bounds(block), panels, None, winning=winning, threads=torch.get_num_threads()
+            )
+            scores = np.empty((len(best) // width, self.layout.shape[0]), np.float32)
+            add_up(best.reshape(-1, width), panels.lanes, self.layout.query_offsets, scores)
+            return torch.from_numpy(scores).T, torch.from_numpy(winners).view(-1, width) if winning else None
+
+        return score
+
+    def sending(
         self,
-        block: slice,
-        grad: torch.Tensor,
-        winners: torch.Tensor,
         queries: torch.Tensor,
         documents: torch.Tensor,
         query_sums: torch.Tensor | None,
         document_sums: torch.Tensor | None,
-    ) -> None:
+    ) -> Send:
         """As the class above says; threads share documents for one side and query tokens for the other."""
-        starts, stops = self.bounds(block)
-        grads, numbers = grad.to(torch.float32).T.contiguous().numpy(), winners.numpy()
-        threads = torch.get_num_threads()
-        if document_sums is not None:
-            vectors, sums = _single(queries), document_sums.numpy()
+        own = None if document_sums is None else _single(queries)
 
-            def to_documents(part: slice) -> None:
-                send_to_documents(grads[part], self.layout.query_offsets, vectors, starts[part], numbers[part], sums)
+        def send(block: slice, grad: torch.Tensor, winners: torch.Tensor) -> None:
+            starts, stops = self.bounds(block)
+            grads, numbers = grad.to(torch.float32).T.contiguous().numpy(), winners.numpy()
+            threads = torch.get_num_threads()
+            if own is not None and document_sums is not None:
+                sums = document_sums.numpy()
 
-            in_threads(to_documents, shares(stops - starts, threads))
-        if query_sums is not None:
-            own, others = query_sums.numpy(), _single(documents)
+                def to_documents(part: slice) -> None:
+                    send_to_documents(grads[part], self.layout.query_offsets, own, starts[part], numbers[part], sums)
 
-            def to_queries(part: slice) -> None:
-                send_to_queries(grads, self._query_of, others, starts, numbers, part.start, part.stop, own)
+                in_threads(to_documents, shares(stops - starts, threads))
+            if query_sums is not None:
+                totals, first = query_sums.numpy(), starts[0]
+                others = _single(documents[first : stops[-1]])
 
-            in_threads(to_queries, shares(np.ones(len(own), np.int64), threads))
+                def to_queries(part: slice) -> None:
+                    send_to_queries(
+                        grads, self._query_of, others, starts - first, numbers, part.start, part.stop, totals
+                    )
+
+                in_threads(to_queries, shares(np.ones(len(totals), np.int64), threads))
+
+        return send
 
 
 class PairsByKernels(PairBlocks):
     """Each document with its query."""
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, *, strided: bool) -> None:
+        """Take the same."""
         super().__init__(layout, layout.filled)
+        self.copied = _copied(layout, strided)
 
     def costs(self) -> np.ndarray:
-        """Return bytes as above, whole panels counted."""
-        return -(-super().costs() // (8 * LANES)) * 8 * LANES
+        """Return the same bytes, whole panels counted."""
+        tokens = self.layout.tokens_of[self.order]
+        lanes = -(-tokens // LANES) * LANES
+        return 2 * 4 * lanes + EACH * (tokens + 1) + self.copied * self.layout.lengths[self.order]
 
-    def forward(
-        self, block: slice, queries: torch.Tensor, documents: torch.Tensor, *, winning: bool
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def scoring(self, queries: torch.Tensor, documents: torch.Tensor, *, winning: bool) -> Score:
         """As the class above says."""
-        assert self.layout.query_of is not None
         panels, firsts, counts = Panels.aligned(_single(queries), self.layout.query_offsets)
-        chosen = self.layout.query_of[self.order[block]]
-        runs = firsts[chosen], counts[chosen]
-        best, winners = largest(
-            _readable(documents),
-            self.bounds(block),
-            panels,
-            runs,
-            winning=winning,
-            threads=torch.get_num_threads(),
-        )
-        tokens, owners = self.tokens(block)
-        places = np.cumsum(runs[1]) - runs[1]
-        lanes = panels.lanes[tokens] + ((places - runs[0]) * LANES)[owners]
-        scores = np.bincount(owners, best[lanes].astype(np.float64), len(chosen)).astype(np.float32)
-        return torch.from_numpy(scores), torch.from_numpy(winners[lanes]) if winning else None
+        vectors, query_of = _readable(documents), self.layout.query_of
+        assert query_of is not None
+
+        def score(block: slice) -> tuple[torch.Tensor, torch.Tensor | None]:
+            chosen = query_of[self.order[block]]
+            runs = firsts[chosen], counts[chosen]
+            best, winners = largest(
+                vectors, self.bounds(block), panels, runs, winning=winning, threads=torch.get_num_threads()
+            )
+            tokens, owners = self.tokens(block)
+            places = np.cumsum(runs[1]) - runs[1]
+            lanes = panels.lanes[tokens] + ((places - runs[0]) * LANES)[owners]
+            scores = np.bincount(owners, best[lanes].astype(np.float64), len(chosen)).astype(np.float32)
+            return torch.from_numpy(scores), torch.from_numpy(winners[lanes]) if winning else None
+
+        return score
+
+
+def _copied(layout: Layout, strided: bool) -> int:
+    """Return the bytes of a document token's copy; backward needs one of short floats."""
+    return copy_bytes(layout.dim) if strided or layout.dtype != torch.float32 else 0
 
 
 def _single(vectors: torch.Tensor) -> np.ndarray:
@@ -111,6 +134,6 @@ def _single(vectors: torch.Tensor) -> np.ndarray:
 
 
 def _readable(vectors: torch.Tensor) -> np.ndarray:
-    """Return vectors as an array that the kernels read, bfloat16 as uint16."""
-    vectors = vectors.detach().contiguous()
+    """Return vectors as an array, bfloat16 as uint16."""
+    vectors = vectors.detach()
     return np.asarray(vectors.view(torch.uint16) if vectors.dtype == torch.bfloat16 else vectors)

@@ -1,3 +1,4 @@
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +7,7 @@ import pytest
 from modernir.encoders.tokens import TokenMatrix
 from modernir.errors import InputError
 from modernir.maxsim import scores
-from modernir.maxsim.scores import matches, maxsim, maxsim_pairs
+from modernir.maxsim.scores import maxsim
 
 Pair = tuple[np.ndarray, np.ndarray]
 QUERIES = [3, 0, 17, 33, 1, 16]
@@ -75,11 +76,18 @@ def test_chosen_rows_are_those_of_all(way: str) -> None:
     assert maxsim(queries, documents, rows=rows[:0]).shape == (len(QUERIES), 0)
 
 
-def test_pairs_are_those_of_all(way: str) -> None:
-    queries, documents = ragged(QUERIES, 16, 4), ragged(DOCUMENTS, 16, 5)
-    numbers = np.array([3, 1, 0, 5, 4, 3, 2, 2, 2, 0])
-    wanted = maxsim(queries, documents)[numbers, np.arange(len(DOCUMENTS))]
-    np.testing.assert_allclose(maxsim_pairs(queries, documents, numbers), wanted, atol=1e-5)
+@pytest.mark.parametrize("side", ["query", "document"])
+def test_a_score_is_nan_where_a_product_is(way: str, side: str) -> None:
+    queries, documents = ragged(QUERIES, 20, 4), ragged(DOCUMENTS, 20, 5)
+    wanted = maxsim(queries, documents)
+    (values, offsets), scores, broken = {
+        "query": (queries, wanted, [3, 4]),
+        "document": (documents, wanted.T, [0, 6, 9]),
+    }[side]
+    for number, token in zip(broken, (offsets[broken[0]] + 2, *(offsets[i + 1] - 1 for i in broken[1:])), strict=True):
+        values[token, 7] = np.nan
+        scores[number, scores[number] > -np.inf] = np.nan
+    np.testing.assert_allclose(maxsim(queries, documents), wanted, rtol=1e-5, atol=1e-5)
 
 
 def test_nothing_to_score(way: str) -> None:
@@ -103,18 +111,6 @@ def test_values_may_be_mapped_or_strided_and_offsets_of_any_width(way: str, tmp_
     np.testing.assert_array_equal(maxsim(TokenMatrix(queries[0], queries[1]), mapped), wanted)
 
 
-def test_matches_name_the_first_token_that_is_nearest() -> None:
-    query, document = ragged([9], 16, 0)[0], ragged([50], 16, 1)[0]
-    document = np.concatenate([document, document])
-    values, winners = matches(query, document)
-    products = query.astype(np.float64) @ document.T.astype(np.float64)
-    np.testing.assert_array_equal(winners, products.argmax(1))
-    assert winners.max() < 50 and winners.dtype == np.int64 and values.dtype == np.float32
-    np.testing.assert_allclose(values, products.max(1), atol=1e-6)
-    whole = maxsim((query, np.array([0, 9])), (document, np.array([0, 100])))
-    np.testing.assert_allclose(values.sum(), whole[0, 0], rtol=1e-6)
-
-
 GOOD = (np.ones((3, 4), np.float32), np.array([0, 1, 3]))
 
 
@@ -136,14 +132,30 @@ def test_what_is_wrong_is_said_in_one_line(documents: object, message: str) -> N
     assert "\n" not in str(caught.value)
 
 
-def test_rows_numbers_and_amounts_out_of_range_are_refused() -> None:
+def test_rows_and_amounts_out_of_range_are_refused() -> None:
     with pytest.raises(InputError, match="give numbers from 0 to 1"):
         maxsim(GOOD, GOOD, rows=np.array([0, 2]))
-    with pytest.raises(InputError, match="names query 2 for document 1; there are 2"):
-        maxsim_pairs(GOOD, GOOD, np.array([0, 2]))
-    with pytest.raises(InputError, match=r"expected whole numbers, \(2,\)"):
-        maxsim_pairs(GOOD, GOOD, np.array([0]))
-    with pytest.raises(InputError, match="memory 0"):
-        maxsim(GOOD, GOOD, 0)
-    with pytest.raises(InputError, match="no tokens"):
-        matches(GOOD[0], GOOD[0][:0])
+    for memory in (0, -1.0, 1.5, float("nan"), float("inf"), "1 GB"):
+        with pytest.raises(InputError, match=f"memory {memory!r}: give a whole number"):
+            maxsim(GOOD, GOOD, memory)
+
+
+def test_rows_may_be_a_list_and_memory_a_whole_float(way: str) -> None:
+    np.testing.assert_array_equal(maxsim(GOOD, GOOD, 1e6, rows=[1, 0]), maxsim(GOOD, GOOD)[:, ::-1])
+    assert maxsim(GOOD, GOOD, rows=[]).shape == (2, 0)
+
+
+def test_memory_bounds_the_copies_of_vectors_that_cannot_be_read_in_place() -> None:
+    queries, documents = ragged([32], 64, 0), ragged([200, *[3] * 2000], 128, 1)
+    strided = documents[0][:, ::2], documents[1]
+    wanted = maxsim(queries, (np.ascontiguousarray(strided[0]), documents[1]))
+    memory = 200_000
+    tracemalloc.start()
+    try:
+        got = maxsim(queries, strided, memory, threads=1)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    np.testing.assert_array_equal(got, wanted)
+    outside = got.nbytes + 8 * documents[1].nbytes + 4 * queries[0].nbytes
+    assert memory / 2 < peak < memory + outside < strided[0].nbytes

@@ -1,10 +1,14 @@
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
 import torch
 from sentence_transformers.multi_vector_encoder.scoring import colbert_kd_scores, colbert_scores
 from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn.functional import cross_entropy, normalize, pad
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from modernir.errors import InputError
 from modernir.maxsim.torch import _scores, maxsim, maxsim_pairs, ragged
@@ -31,7 +35,7 @@ def formula(queries: Tensor, documents: Tensor, pairs: bool) -> Tensor:
     def score(i: int, j: int) -> Tensor:
         query, document = queries[own[i] : own[i + 1]], documents[other[j] : other[j + 1]]
         if not len(query) or not len(document):
-            return queries.sum() * 0
+            return queries[:0].sum()
         return (query @ document.T).amax(1).sum()
 
     if pairs:
@@ -224,6 +228,85 @@ def test_pairs_equal_sentence_transformers_on_padded_candidates() -> None:
         torch.testing.assert_close(one, other)
 
 
+@pytest.mark.parametrize("side", [0, 1])
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("pairs", [False, True])
+def test_a_score_is_nan_where_a_product_is_and_backward_goes_through(pairs: bool, compiled: bool, side: int) -> None:
+    sides = [tokens(QUERIES, 20, 0), tokens(DOCUMENTS, 20, 1)]
+    with torch.no_grad():
+        sides[side][[2, sum((QUERIES, DOCUMENTS)[side]) - 1], 7] = torch.nan
+    wanted = formula(*sides, pairs)
+    got = ours(*sides, pairs, compiled=compiled)
+    assert got.isnan().any() and not got.isnan().all()
+    torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-5, equal_nan=True)
+    assert all(gradient.isnan().any() for gradient in torch.autograd.grad(got.softmax(0).sum(), sides))
+    own, _ = gradients(ours(*sides, pairs, compiled=True), *sides)
+    other, _ = gradients(ours(*sides, pairs, compiled=False), *sides)
+    torch.testing.assert_close(own, other, rtol=1e-5, atol=1e-5, equal_nan=True)
+
+
+class Allocations(TorchDispatchMode):
+    """Follows the memory of all tensors that operations return.
+
+    Attributes:
+        most: Bytes that were held at once.
+        total: Bytes that were taken.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held: dict[int, tuple[StorageWeakRef, int]] = {}
+        self.most = self.total = 0
+
+    def __torch_dispatch__(
+        self, function: Callable[..., object], types: object, args: tuple = (), kwargs: dict | None = None
+    ) -> object:
+        given = {leaf.untyped_storage()._cdata for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
+        result = function(*args, **(kwargs or {}))
+        self.held = {key: (ref, size) for key, (ref, size) in self.held.items() if not ref.expired()}
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, Tensor):
+                storage = leaf.untyped_storage()
+                if storage._cdata not in self.held and storage._cdata not in given:
+                    self.held[storage._cdata] = StorageWeakRef(storage), storage.nbytes()
+                    self.total += storage.nbytes()
+        self.most = max(self.most, sum(size for _, size in self.held.values()))
+        return result
+
+
+MIXED = [700, *[3] * 1500]
+"""Lengths of which a block, were it cut by their sum, would be filled up to many times its size."""
+
+
+def allocated(pairs: bool, compiled: bool, memory: int, dtype: torch.dtype = torch.float32) -> tuple[Allocations, int]:
+    """Score texts of mixed lengths and go back; return what was allocated, and the bytes of all that is not counted."""
+    lengths = [40, *[9] * 4, 33]
+    queries, documents = tokens(lengths, 32, 0, dtype), tokens(MIXED, 32, 1, dtype)
+    numbers = torch.arange(len(MIXED)) % len(lengths) if pairs else None
+    weights = torch.randn(len(MIXED))
+    with Allocations() as found:
+        scores = _scores(queries, offsets(lengths), documents, offsets(MIXED), numbers, memory, compiled)
+        scores.backward(weights.expand_as(scores))
+    sums = 4 * (queries.numel() + documents.numel()) * (1 if dtype == torch.float32 else 2)
+    return found, sums + 2 * 4 * scores.numel() + 4 * 4 * queries.numel()
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("pairs", [False, True])
+def test_memory_is_a_bound_whatever_the_lengths(pairs: bool, compiled: bool) -> None:
+    memory = 1 << 21
+    found, outside = allocated(pairs, compiled, memory)
+    assert found.most <= memory + outside
+    loose, _ = allocated(pairs, compiled, LARGE)
+    assert compiled or loose.most > 2 * found.most
+
+
+@pytest.mark.parametrize("pairs", [False, True])
+def test_short_floats_are_converted_once_whatever_the_blocks(pairs: bool) -> None:
+    totals = [allocated(pairs, True, memory, torch.bfloat16)[0].total for memory in (LARGE, 1 << 17)]
+    assert totals[1] < 1.5 * totals[0]
+
+
 def test_what_is_wrong_is_said_in_one_line() -> None:
     good, bounds = torch.ones(3, 4), torch.tensor([0, 1, 3])
     for arguments, message in (
@@ -242,3 +325,10 @@ def test_what_is_wrong_is_said_in_one_line() -> None:
         maxsim_pairs(good, bounds, good, bounds, torch.tensor([2, 0]))
     with pytest.raises(InputError, match=r"the mask \(3, 5\)"):
         ragged(torch.ones(3, 4, 8), torch.ones(3, 5))
+
+
+def test_offsets_may_be_lists_and_memory_a_whole_float() -> None:
+    values = tokens([3], 4, 0)
+    assert maxsim(values, [0, 1, 3], values, [0, 1, 3], 1e6).shape == (2, 2)
+    assert maxsim_pairs(values, [0, 1, 3], values, [0, 1, 3], [1, 0]).shape == (2,)
+    assert maxsim_pairs(values, [0, 3], values[:0], [0], []).shape == (0,)
