@@ -3,12 +3,13 @@
 Everything that this package leaves on disk goes through these functions.
 """
 
+import glob
 import json
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,6 +18,8 @@ import xxhash
 from .errors import InputError
 
 CHUNK_BYTES = 1 << 22
+ASIDE = ".old"
+"""Ending of the folder that keeps what `replace_folder` replaces until it has."""
 
 
 def atomic_write(path: Path, write: Callable[[BinaryIO], object], flush_folder: bool = True) -> None:
@@ -101,29 +104,72 @@ def file_checksum(path: Path) -> str:
 def new_folder(target: Path) -> Iterator[Path]:
     """Yield an empty folder that becomes `target` when the block ends well and is removed when it does not.
 
-    An existing `target` is put aside first and removed only after the new folder has taken its place.
+    An existing `target` is put aside first and removed only after the new folder has taken its place. The current
+    folder, where it is empty, stays itself and is filled, so that who is in it sees what came; only then may a crash
+    leave a part.
+
+    Raises:
+        InputError: `target` is a link to what is not there.
     """
+    target = resolved_target(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
     try:
         yield temporary
         temporary.chmod(0o755)
-        replace_folder(temporary, target)
+        if target == Path.cwd() and not any(target.iterdir()):
+            _fill(temporary, target)
+        else:
+            replace_folder(temporary, target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 def replace_folder(source: Path, target: Path) -> None:
-    """Rename folder `source` to `target`; what was at `target` goes once `source` has taken its place."""
-    aside = target.with_name(f".{target.name}.old")
-    shutil.rmtree(aside, ignore_errors=True)
+    """Rename folder `source` to `target`; what was at `target` goes once `source` has taken its place.
+
+    What a crash here left beside it goes then too.
+    """
     if target.exists():
-        target.rename(aside)
-    try:
+        aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=ASIDE, dir=target.parent))
+        before = aside / target.name
+        try:
+            target.rename(before)
+            source.rename(target)
+        except BaseException:
+            if before.exists() and not target.exists():
+                before.rename(target)
+            with suppress(OSError):  # it is not empty where the old folder could not be put back
+                aside.rmdir()
+            raise
+    else:
         source.rename(target)
-    except BaseException:
-        if aside.exists() and not target.exists():
-            aside.rename(target)
-        raise
     sync_folder(target.parent)
-    shutil.rmtree(aside, ignore_errors=True)
+    for left in target.parent.glob(f".{glob.escape(target.name)}.{'[0-9a-z_]' * 8}{ASIDE}"):
+        if not {file.name for file in left.iterdir()} - {target.name}:
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def resolved_target(path: Path) -> Path:
+    """Return where a file or folder is to be made, as an absolute path without links.
+
+    Raises:
+        InputError: It is a link to what is not there.
+    """
+    if path.is_symlink() and not path.exists():
+        raise InputError(f"{path}: a link to {path.readlink()}, which is not there; remove it or name another place")
+    return path.resolve()
+
+
+def _fill(source: Path, target: Path) -> None:
+    """Move what is in `source` into `target`, an empty folder, and back where not all of it can be."""
+    moved: list[str] = []
+    try:
+        for file in sorted(source.iterdir()):
+            file.rename(target / file.name)
+            moved.append(file.name)
+    except BaseException:
+        for name in moved:
+            (target / name).rename(source / name)
+        raise
+    sync_folder(target)

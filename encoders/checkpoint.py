@@ -17,6 +17,8 @@ from ..files import file_checksum, read_json
 from .bundled import BUNDLED, bundled_folder
 
 HUB_FILES = ["*.json", "*.txt", "*.safetensors", "*.model", "*.jinja", "*.py", "artifact.metadata"]
+TASKS = ("query", "document")
+"""What a text is, which prompts, lengths and markers go by."""
 READING = "sentence_bert_config.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
 SETTINGS = "config_sentence_transformers.json"
@@ -175,7 +177,7 @@ def open_checkpoint(name_or_path: str | Path) -> Checkpoint:
         similarity=_similarity(str(own.get("similarity_fn_name") or "cosine"), str(name_or_path)),
         truncate_dim=_truncate_dim(own, folder / SETTINGS),
     )
-    for task in ("query", "document"):
+    for task in TASKS:
         checkpoint.length_of(task)
     metadata = read_optional(folder / STANFORD_SETTINGS) if checkpoint.is_stanford else {}
     late = {name: own[name] for name in PYLATE_KEYS if name in own}

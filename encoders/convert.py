@@ -8,18 +8,18 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
-from ..files import new_folder, sync_files
-from .checkpoint import Checkpoint, open_checkpoint
+from ..files import new_folder, resolved_target, sync_files
+from .checkpoint import TASKS, Checkpoint, open_checkpoint
 from .colbert.formats import limited
 from .colbert.reading import ColbertReader
 from .colbert.settings import ColbertSettings
 from .colbert.writing.limits import PYLATE, SENTENCE_TRANSFORMERS, STANFORD, check_limits
 from .colbert.writing.pylate import write_pylate
 from .colbert.writing.sentence_transformers import write_multi_vector_encoder
-from .colbert.writing.source import TASKS, Source, read_source
+from .colbert.writing.source import Source, read_source
 from .colbert.writing.stanford import write_stanford
 from .formats import find_format
-from .reading import TOKENIZER
+from .reading import TOKENIZER, open_tokenizer
 
 TRIED = (
     "",
@@ -77,7 +77,7 @@ def convert(source: str | Path, target: str | Path, format: str) -> Path:
     folder = Path(target).expanduser()
     _check_target(folder)
     checkpoint = open_checkpoint(source)
-    if folder.resolve().is_relative_to(checkpoint.folder.resolve()):
+    if resolved_target(folder).is_relative_to(checkpoint.folder.resolve()):
         raise InputError(f"{folder}: lies within the checkpoint {checkpoint.folder}; name a folder outside of it")
     settings, name = _read(checkpoint)
     with new_folder(folder) as fresh:
@@ -90,6 +90,7 @@ def convert(source: str | Path, target: str | Path, format: str) -> Path:
 
 
 def _check_target(folder: Path) -> None:
+    resolved_target(folder)
     if folder.is_dir() and not any(folder.iterdir()):
         return
     if folder.exists():
@@ -123,8 +124,27 @@ def _write(checkpoint: Checkpoint, settings: ColbertSettings, folder: Path, form
     found, name = _read(written)
     if name != TARGETS[form].name:
         raise InputError(f"{checkpoint.name}: has settings that make a {name} of what is written as {form}")
+    _check_vocabulary(source, written, form)
     for task in TASKS:
         _check_reading(source, written, found, task, form)
+
+
+def _check_vocabulary(source: Source, written: Checkpoint, form: str) -> None:
+    """Refuse a format in which a token's number changes: its row of the embedding table would be another's.
+
+    Whatever number the tokenizer's file gives an added token, the tokenizers library counts on from the others.
+    """
+    expected = source.tokenizer.get_vocab() | {marker.token: marker.id for marker in source.added}
+    found = open_tokenizer(written).get_vocab()
+    names = {number: token for token, number in expected.items()}
+    for token, number in sorted(expected.items(), key=lambda item: item[1]):
+        other = found.get(token)
+        if other != number:
+            taken = f", the number of {names[other]!r}" if other in names else ""
+            raise InputError(
+                f"{source.checkpoint.name}: in the format {form} its tokenizer, which leaves numbers out, would have "
+                f"{token!r} as {other}{taken}, not as {number}; choose a format that adds no marker to it"
+            )
 
 
 def _check_reading(source: Source, written: Checkpoint, found: ColbertSettings, task: str, form: str) -> None:

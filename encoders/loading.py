@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar, overload
 
@@ -230,13 +231,13 @@ def _late(
 
 
 def _check(asked: LateOptions) -> None:
-    factor, length, overlap = asked.pool_factor, asked.document_length, asked.overlap
-    if factor is not None and not factor >= 1:
-        raise InputError(f"pool_factor is {factor!r}; expected a number of at least 1")
-    if length is not None and length < 1:
-        raise InputError(f"document_length is {length!r}; expected a whole number of at least 1")
-    if overlap is not None and overlap < 0:
-        raise InputError(f"overlap is {overlap!r}; expected a whole number of at least 0")
+    factor = asked.pool_factor
+    if factor is not None and not (type(factor) is not bool and isinstance(factor, (int, float)) and 1 <= factor < inf):
+        raise InputError(f"pool_factor is {factor!r}; expected a number of at least 1, and a finite one")
+    for name, least in (("document_length", 1), ("overlap", 0)):
+        value = getattr(asked, name)
+        if value is not None and not (type(value) is int and value >= least):
+            raise InputError(f"{name} is {value!r}; expected a whole number of at least {least}")
     if asked.row_type not in ROW_TYPES:
         raise InputError(f"row_type is {asked.row_type!r}; expected one of {', '.join(ROW_TYPES)}")
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from .batching import token_budget_batches
-from .checkpoint import Checkpoint
+from .checkpoint import TASKS, Checkpoint
 from .dense import DenseEncoder
 from .foreign import LONGEST, TextCounter, Texts, load_model, token_budget
 
@@ -53,7 +53,7 @@ class SentenceTransformerEncoder(DenseEncoder):
         # a bag of static embeddings reads texts of any length
         length = int(length) if math.isfinite(length) else LONGEST
         super().__init__(checkpoint, int(dim), length, str(device), precision)
-        self.query_length, self.document_length = (self._longest(task) for task in ("query", "document"))
+        self.query_length, self.document_length = (self._longest(task) for task in TASKS)
         self._counter = TextCounter(self._reads.tokenizer if route else self.model.tokenizer)
 
     def _encoder(self, task: str) -> Callable[..., np.ndarray]:

@@ -6,7 +6,7 @@ arrays. Rows may be kept in fewer bits: float16, or whole numbers of 8 bits with
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -17,6 +17,7 @@ ROW_TYPES = ("float32", "float16", "int8")
 """Types of rows, the widest first."""
 LARGEST = 127
 """What the largest number of an int8 row is, its sign aside."""
+HALF_EXPONENT = np.uint16(0x7C00)
 ROWS_AT_ONCE = 1 << 16
 """Rows that are converted at once, so that no second matrix is made on the way."""
 
@@ -65,7 +66,12 @@ class TokenMatrix:
 
     @classmethod
     def empty(cls, lengths: np.ndarray, dim: int, dtype: DTypeLike = np.float32) -> "TokenMatrix":
-        """Make room for texts of these lengths, (n,) whole numbers; `put` fills it."""
+        """Make room for texts of these lengths, (n,) whole numbers; `put` fills it.
+
+        Raises:
+            InputError: There is no such type of rows.
+        """
+        dtype = _row_type(dtype)
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         values = np.empty((int(offsets[-1]), dim), dtype=dtype)
         return cls(values, offsets, np.empty(len(values), np.float32) if values.dtype == np.int8 else None)
@@ -80,7 +86,8 @@ class TokenMatrix:
             dtype: float32, float16 or int8.
 
         Raises:
-            InputError: There is no such type of rows, or a number that is not finite is to be int8.
+            InputError: There is no such type of rows, a text has rows of another length, or a number that is not
+                finite or too large is to be in fewer bits.
         """
         made = cls.empty(np.array([len(rows) for rows in texts], dtype=np.int64), dim, dtype)
         for start, rows in zip(made.offsets, texts, strict=False):
@@ -91,10 +98,17 @@ class TokenMatrix:
         """Write (n, dim) floats over the rows from `start` on, in this matrix's type.
 
         Raises:
-            InputError: A number that is not finite is to be int8.
+            InputError: They have another length or go beyond the last row, or a number is not finite, or too large,
+                where there are fewer bits than float32 has.
         """
+        if not isinstance(rows, np.ndarray) or rows.ndim != 2 or rows.shape[1] != self.dim:
+            raise InputError(f"token vectors of a text are {_described(rows)}; expected (tokens, {self.dim}) floats")
         stop = start + len(rows)
-        if self.scales is None:
+        if not 0 <= start <= stop <= len(self.values):
+            raise InputError(f"token vectors for the rows {start} to {stop}; there are {len(self.values)}")
+        if self.values.dtype == np.float16:
+            self.values[start:stop] = in_float16(rows)
+        elif self.scales is None:
             self.values[start:stop] = rows
         else:
             self.values[start:stop], self.scales[start:stop] = in_int8(rows)
@@ -120,8 +134,10 @@ class TokenMatrix:
         In int8 a row's largest number is ±127, and each of its numbers is off by at most half of 1/127 of the largest.
 
         Raises:
-            InputError: There is no such type of rows, or a number that is not finite is to be int8.
+            InputError: There is no such type of rows, or a number that is not finite or too large is to be in fewer
+                bits.
         """
+        dtype = _row_type(dtype)
         if self.values.dtype == dtype:
             return self
         made = TokenMatrix.empty(self.lengths, self.dim, dtype)
@@ -190,6 +206,20 @@ def concatenate(parts: Sequence[TokenMatrix]) -> TokenMatrix:
     return TokenMatrix(values, offsets, np.concatenate(scales) if scales else None)
 
 
+def in_float16(rows: np.ndarray) -> np.ndarray:
+    """Return (n, dim) floats as (n, dim) float16.
+
+    Raises:
+        InputError: A number is not finite, or so large that float16 has none near it.
+    """
+    with np.errstate(over="ignore"):
+        made = rows.astype(np.float16)
+    # all bits of the exponent are set in infinity and NaN alone; np.isfinite goes through float32 and takes longer
+    if ((made.view(np.uint16) & HALF_EXPONENT) == HALF_EXPONENT).any():
+        raise InputError("token vectors hold a number that is not finite or beyond 65504, the last of float16")
+    return made
+
+
 def in_int8(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return (n, dim) floats as (n, dim) int8 and the (n,) float32 scales that they are to be multiplied by.
 
@@ -203,6 +233,21 @@ def in_int8(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     whole = np.rint(rows / np.where(scales > 0, scales, 1)[:, None])
     # numbers so small that their scale has few digits go beyond
     return np.clip(whole, -LARGEST, LARGEST).astype(np.int8), scales
+
+
+def _row_type(dtype: DTypeLike) -> np.dtype[Any]:
+    """Return a type of rows, which may be named.
+
+    Raises:
+        InputError: It is none.
+    """
+    try:
+        found = np.dtype(dtype)
+    except (TypeError, ValueError):
+        found = None
+    if found is None or found not in ROW_TYPES:
+        raise InputError(f"no type of token vectors: {dtype!r}; expected one of {', '.join(ROW_TYPES)}")
+    return found
 
 
 def _described(found: object) -> str:

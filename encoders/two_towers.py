@@ -14,7 +14,7 @@ import numpy as np
 import xxhash
 
 from ..errors import InputError
-from .checkpoint import Checkpoint, module_folder, module_name, read_object, read_optional
+from .checkpoint import TASKS, Checkpoint, module_folder, module_name, read_object, read_optional
 from .dense import DenseEncoder
 from .encoder import Read
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 ROUTER = "Router"
 ROUTER_CONFIG = "router_config.json"
-TASKS = ("query", "document")
 
 
 @dataclass(frozen=True)

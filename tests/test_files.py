@@ -136,6 +136,70 @@ def test_a_folder_that_fails_leaves_the_old_one(tmp_path: Path) -> None:
     assert names(tmp_path / "here") == ["new"]
 
 
+@pytest.mark.parametrize("written", [".", "../here", "../other/../here"])
+def test_the_current_folder_is_filled_and_stays_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str
+) -> None:
+    for name in ("here", "other"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    before = (tmp_path / "here").stat().st_ino
+    with new_folder(Path(written)) as folder:
+        (folder / "a").write_text("x")
+        (folder / "deep").mkdir()
+        (folder / "deep/b").write_text("y")
+        assert names(Path()) == []
+    assert names(Path()) == ["a", "deep"]
+    assert (tmp_path / "here/deep/b").read_text() == "y"
+    assert (tmp_path / "here").stat().st_ino == before
+    assert names(tmp_path) == ["here", "other"]
+
+
+def test_a_current_folder_that_cannot_be_filled_stays_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    rename = Path.rename
+
+    def second_fails(self: Path, target: Path) -> Path:
+        if target == tmp_path / "here/b":
+            raise OSError(errno.ENOSPC, "full")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", second_fails)
+    with pytest.raises(OSError, match="full"), new_folder(Path()) as folder:
+        for name in ("a", "b", "c"):
+            (folder / name).write_text("x")
+    assert names(tmp_path) == ["here"]
+    assert names(tmp_path / "here") == []
+
+
+def test_a_folder_behind_a_link_is_replaced_and_the_link_stays(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "there")
+    with new_folder(tmp_path / "link") as folder:
+        (folder / "a").write_text("x")
+    assert names(tmp_path) == ["link", "there"]
+    assert (tmp_path / "link").is_symlink()
+    assert names(tmp_path / "there") == ["a"]
+
+
+def test_a_link_to_nothing_is_no_target(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "gone")
+    with pytest.raises(InputError, match=r"link: a link to .*gone, which is not there"), new_folder(tmp_path / "link"):
+        pytest.fail("nothing is to be made")
+    assert names(tmp_path) == ["link"]
+
+
+def test_a_folder_that_only_looks_like_one_put_aside_is_left_alone(tmp_path: Path) -> None:
+    for name in ("here", "new", ".here.old"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "mine").write_text(name)
+    replace_folder(tmp_path / "new", tmp_path / "here")
+    assert names(tmp_path) == [".here.old", "here"]
+    assert (tmp_path / ".here.old/mine").read_text() == ".here.old"
+    assert (tmp_path / "here/mine").read_text() == "new"
+
+
 def test_a_folder_that_cannot_be_put_in_place_leaves_the_old_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...errors import InputError
 from ..batching import bounded_blocks
-from ..checkpoint import Checkpoint
+from ..checkpoint import TASKS, Checkpoint
 from ..encoder import TextEncoder, checked_texts
 from ..tokens import TokenMatrix, concatenate
 from .pooling import places, pooled
@@ -21,7 +21,6 @@ TOKENS_PER_BLOCK = {"cpu": 1 << 18, "cuda": 1 << 21}
 CHARACTERS_PER_TOKEN = 4
 TEXTS_PER_BLOCK = {"cpu": 512, "cuda": 8192}
 FEWEST_TEXTS = 32
-TASKS = ("query", "document")
 
 
 class ColbertEncoder(TextEncoder[TokenMatrix]):

@@ -9,12 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from ...errors import InputError
-from ..checkpoint import READING, SETTINGS, STANFORD_SETTINGS, Checkpoint
+from ..checkpoint import READING, SETTINGS, STANFORD_SETTINGS, TASKS, Checkpoint
 from ..fields import FieldReader
 from .modules import NORMALIZE, ModulesRead, read_modules
 from .settings import ColbertSettings, Expansion
 
-TASKS = ("query", "document")
 PUNCTUATION = tuple(string.punctuation)
 PYLATE_PREFIXES = {"query": "[Q] ", "document": "[D] "}
 PYLATE_LENGTHS = {"query": 32, "document": 180}

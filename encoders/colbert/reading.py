@@ -15,6 +15,7 @@ from .spans import Piece, added_names, pieces_of
 
 EXPANSION_TOKENS = ("mask_token", "eos_token")
 """Roles of a tokenizer of which the first that it has fills queries up."""
+A_TEXT = "a word, 1"
 TOKEN_FILES = ("tokenizer_config.json", "special_tokens_map.json")
 
 
@@ -78,6 +79,16 @@ class ColbertReader:
         self._long = None
         if overlap is not None:
             self._long = LongTextReader(self._reader, self._prompt, overlap, checkpoint.name)
+        elif self._prompt and self._is_full():
+            raise InputError(
+                f"{checkpoint.name}: of a {task}, {settings.lengths[task]} tokens are read, which the prompt "
+                f"{self._prompt!r} and the special tokens fill; set a larger {task}_length"
+            )
+
+    def _is_full(self) -> bool:
+        """Say whether the prompt leaves no room for a text after it, with whose first word its last blank may go."""
+        (without, with_text), _ = self._reader.read_each([self._prompt, self._prompt + A_TEXT])
+        return np.array_equal(without, with_text)
 
     def read(self, texts: Sequence[str]) -> ReadTokens:
         """Tokenise at least one text."""

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from ..batching import token_budget_batches
-from ..checkpoint import Checkpoint
+from ..checkpoint import TASKS, Checkpoint
 from ..foreign import TextCounter, Texts, load_model, token_budget
 from ..tokens import TokenMatrix
 from .encoder import ColbertEncoder
@@ -53,7 +53,7 @@ class MultiVectorModelEncoder(ColbertEncoder):
         is_unit = bool(np.abs(np.linalg.norm(sample, axis=1) - 1).max(initial=0) < UNIT_TOLERANCE)
         self.similarity = "cosine" if is_unit and pools_to_unit else "dot"
         self._counter = TextCounter(self.model.tokenizer)
-        self._prompts = {task: str(self.model.prompts.get(task) or "") for task in ("query", "document")}
+        self._prompts = {task: str(self.model.prompts.get(task) or "") for task in TASKS}
 
     def _read(self, texts: Sequence[str], task: str) -> Texts:
         longest = self.query_length if task == "query" else self.document_length

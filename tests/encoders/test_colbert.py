@@ -393,6 +393,37 @@ class TestBadInput:
             with pytest.raises(InputError, match=f"{next(iter(settings))} is .*at least 1"):
                 load(make_colbert(), **settings)
 
+    @pytest.mark.parametrize(
+        ("settings", "said"),
+        [
+            ({"overlap": 1.5}, "overlap is 1.5; expected a whole number of at least 0"),
+            ({"overlap": "3"}, "overlap is '3'; expected a whole number"),
+            ({"overlap": True}, "overlap is True; expected a whole number"),
+            ({"document_length": 64.5}, "document_length is 64.5; expected a whole number of at least 1"),
+            ({"document_length": True}, "document_length is True; expected a whole number"),
+            ({"pool_factor": float("inf")}, "pool_factor is inf; expected a number of at least 1, and a finite one"),
+            ({"pool_factor": float("nan")}, "pool_factor is nan; expected"),
+            ({"pool_factor": "2"}, "pool_factor is '2'; expected"),
+            ({"pool_factor": True}, "pool_factor is True; expected"),
+        ],
+        ids=str,
+    )
+    def test_what_is_no_number_of_its_kind(self, settings: dict, said: str, make_colbert: Make) -> None:
+        with pytest.raises(InputError, match=said):
+            load(make_colbert(), **settings)
+
+    @pytest.mark.parametrize("network", ["bert", "modernbert"])
+    def test_a_length_that_the_prompt_fills(self, network: str, make_colbert: Make) -> None:
+        folder = make_colbert(network, prompts={"query": "", "document": "what is the "})
+        for length in (3, 4, 5):
+            with pytest.raises(
+                InputError, match=rf"a document, {length} tokens are read, which the prompt 'what is the '"
+            ):
+                load(folder, document_length=length)
+        one, other = load(folder, document_length=6).encode_documents(["token", "index"])
+        assert len(one) == 6
+        assert not np.allclose(one, other)
+
     def test_weights_that_sentence_transformers_would_run_are_checked_too(
         self, make_colbert: Make, tmp_path: Path
     ) -> None:

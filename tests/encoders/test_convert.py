@@ -392,6 +392,38 @@ def test_one_marker_may_be_a_word_and_the_other_a_token(make: Make, mixed: list[
     assert settings_of(pylate, "config.json")["vocab_size"] == size + 1
 
 
+def leave_a_number_out(folder: Path) -> None:
+    """Count the last words up by one, in the tokenizer and the embedding table."""
+    saved = settings_of(folder, "tokenizer.json")
+    vocabulary = saved["model"]["vocab"]
+    last = sorted(vocabulary, key=vocabulary.get)[-4:]
+    vocabulary |= {word: vocabulary[word] + 1 for word in last}
+    (folder / "tokenizer.json").write_text(json.dumps(saved))
+    weights, name = load_file(folder / "model.safetensors"), "embeddings.word_embeddings.weight"
+    before = vocabulary[last[0]] - 1
+    weights[name] = torch.cat([weights[name][: before + 1], weights[name][before:]])
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    config = settings_of(folder, "config.json")
+    (folder / "config.json").write_text(json.dumps(config | {"vocab_size": len(weights[name])}))
+
+
+def test_a_marker_takes_no_number_of_another_token(make: Make, tmp_path: Path) -> None:
+    """A tokenizer numbers a token that is added by the count of tokens, whatever its file says."""
+    made = make(prompts={"query": "query ", "document": "document "}, tokens=())
+    folder = shutil.copytree(made, tmp_path / "gap")
+    leave_a_number_out(folder)
+    vocabulary = Tokenizer.from_file(str(folder / "tokenizer.json")).get_vocab()
+    last, count = max(vocabulary, key=vocabulary.get), len(vocabulary)
+    assert vocabulary[last] == count
+    assert_same(embeddings(folder, ["token " + last]), embeddings(made, ["token " + last]))
+    with pytest.raises(
+        InputError,
+        match=rf"would have '\[Q\] ' as {count}, the number of '{last}', not as {count + 1}; choose a format",
+    ):
+        convert(folder, tmp_path / "target", STANFORD)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["gap"]
+
+
 def test_shards_are_copied_as_they_are(make: Make, mixed: list[str], tmp_path: Path) -> None:
     folder = shutil.copytree(make(), tmp_path / "sharded")
     network = AutoModel.from_pretrained(folder)
@@ -503,6 +535,22 @@ class TestWhatIsNoSourceOrTarget:
         (tmp_path / "target").mkdir()
         assert (convert(make(), tmp_path / "target", PYLATE) / "modules.json").is_file()
         assert [file.name for file in tmp_path.iterdir()] == ["target"]
+
+    def test_the_current_folder_is_filled(
+        self, call: Callable[..., SimpleNamespace], make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "target").mkdir()
+        monkeypatch.chdir(tmp_path / "target")
+        done = call("convert", make(), ".", "--format", "pylate")
+        assert (done.code, done.stdout) == (0, ".\n")
+        assert Path("modules.json").is_file()
+        assert [file.name for file in tmp_path.iterdir()] == ["target"]
+
+    def test_a_target_that_is_a_link_to_nothing(self, tmp_path: Path) -> None:
+        (tmp_path / "link").symlink_to(tmp_path / "gone")
+        with pytest.raises(InputError, match=r"link: a link to .*gone, which is not there; remove it or name another"):
+            convert(tmp_path / "not looked at yet", tmp_path / "link", ST)
+        assert [file.name for file in tmp_path.iterdir()] == ["link"]
 
     def test_a_target_within_the_source(self, make: Make) -> None:
         folder = make()

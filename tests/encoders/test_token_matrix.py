@@ -97,8 +97,56 @@ def test_scales_that_are_none_are_refused() -> None:
         TokenMatrix(values.astype(np.float32), offsets, np.ones(2, np.float32))
     with pytest.raises(InputError, match="not finite; int8 has none"):
         TokenMatrix(np.full((2, DIM), np.nan, np.float32), offsets).astype(np.int8)
-    with pytest.raises(InputError, match="token vectors are float64"):
-        random_matrix(3).astype(np.float64)
+
+
+@pytest.mark.parametrize("dtype", ["foo", np.float64, np.int16, ">f4", None, (1, 2)], ids=str)
+def test_what_is_no_type_of_rows_is_refused(dtype: object) -> None:
+    for make in (
+        lambda: random_matrix(3).astype(dtype),
+        lambda: TokenMatrix.of([], DIM, dtype),
+        lambda: TokenMatrix.empty(np.array([2]), DIM, dtype),
+    ):
+        with pytest.raises(InputError, match=r"no type of token vectors: .*; expected one of float32, float16, int8"):
+            make()
+
+
+@given(VALUES)
+def test_float16_is_numpys_or_is_refused(values: np.ndarray) -> None:
+    with np.errstate(over="ignore"):
+        expected = values.astype(np.float16)
+    if np.isfinite(expected).all():
+        assert matrix(values).astype(np.float16).values.tobytes() == expected.tobytes()
+    else:
+        with pytest.raises(InputError, match="not finite or beyond 65504, the last of float16"):
+            matrix(values).astype(np.float16)
+
+
+@pytest.mark.parametrize("number", [65520, -65520, 1e30, np.inf, -np.inf, np.nan])
+def test_numbers_that_float16_lacks_are_refused_wherever_they_come_in(number: float) -> None:
+    rows = np.zeros((2, DIM), np.float32)
+    rows[1, 3] = number
+    for make in (
+        lambda: matrix(rows).astype("float16"),
+        lambda: TokenMatrix.of([rows], DIM, np.float16),
+        lambda: TokenMatrix.empty(np.array([2]), DIM, np.float16).put(0, rows),
+    ):
+        with pytest.raises(InputError, match="beyond 65504"):
+            make()
+    rows[1, 3] = 65519  # the nearest float16 is 65504
+    assert TokenMatrix.of([rows], DIM, np.float16).values[1, 3] == 65504
+
+
+@pytest.mark.parametrize("dtype", ROW_TYPES)
+def test_rows_of_another_length_are_refused(dtype: str) -> None:
+    for shape in ((3, 1), (3, DIM + 1), (DIM,), (0, 2), (1, 1, DIM)):
+        with pytest.raises(InputError, match=r"vectors of a text are float32 of shape .*; expected \(tokens, 5\)"):
+            TokenMatrix.of([np.ones(shape, np.float32)], DIM, dtype)
+    with pytest.raises(InputError, match="token vectors of a text are list; expected"):
+        TokenMatrix.of([[[1.0] * DIM]], DIM, dtype)
+    made = TokenMatrix.empty(np.array([2, 1]), DIM, dtype)
+    for start in (2, -1):
+        with pytest.raises(InputError, match=f"for the rows {start} to {start + 2}; there are 3"):
+            made.put(start, np.ones((2, DIM), np.float32))
 
 
 @pytest.mark.parametrize("unit", [True, False])

@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ....errors import InputError
-from ...checkpoint import SETTINGS, read_optional
+from ...checkpoint import SETTINGS, TASKS, read_optional
 from ..modules import NORMALIZE
 from ..reading import filler_id
 from .modules import IDENTITY
-from .source import TASKS, Source
+from .source import Source
 
 SENTENCE_TRANSFORMERS, PYLATE, STANFORD = "sentence-transformers", "pylate", "stanford"
 

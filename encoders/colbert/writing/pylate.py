@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from ....files import write_json
-from ...checkpoint import READING, SETTINGS
+from ...checkpoint import READING, SETTINGS, TASKS
 from ..modules import NORMALIZE
 from .limits import skipped_ids
 from .modules import ModuleList, residual, write_projection
 from .network import write_network, write_tokenizer
-from .source import TASKS, Source
+from .source import Source
 
 BASE_RELEASE = "5.3.0"
 """The sentence-transformers whose format is written."""

@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Any
 
 from ....files import write_json
-from ...checkpoint import READING, SETTINGS
+from ...checkpoint import READING, SETTINGS, TASKS
 from ..modules import NORMALIZE
 from ..settings import Expansion
 from .modules import ModuleList, residual, write_projection
 from .network import write_network, write_tokenizer
-from .source import TASKS, Source
+from .source import Source
 
 RELEASE = "6.2.0"
 """Whose format is written."""

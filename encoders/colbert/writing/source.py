@@ -9,12 +9,11 @@ from dataclasses import dataclass, replace
 
 from tokenizers import Tokenizer
 
-from ...checkpoint import Checkpoint
+from ...checkpoint import TASKS, Checkpoint
 from ...reading import open_tokenizer
 from ..reading import marker_token
 from ..settings import ColbertSettings
 
-TASKS = ("query", "document")
 NAMES = {"query": "[Q] ", "document": "[D] "}
 """Markers that a tokenizer gets where the checkpoint marks texts with words that it also reads in texts."""
 
@@ -78,7 +77,8 @@ def read_source(checkpoint: Checkpoint, settings: ColbertSettings) -> Source:
         if known is not None:
             markers[task] = Marker(*known, prompt)
         elif named is None:
-            number = tokenizer.get_vocab_size() + sum(marker.copied is not None for marker in markers.values())
+            # a vocabulary with numbers left out has fewer tokens than its last number says
+            number = 1 + max([*tokenizer.get_vocab().values(), *(marker.id for marker in markers.values())])
             found = _in_prompt(tokenizer, prompt, Marker(NAMES[task], number, ""))
             markers |= {} if found is None else {task: found}
     return Source(checkpoint, settings, tokenizer, markers)
