@@ -9,6 +9,7 @@ cosines between precisions come out closer to 1 than with a trained model.
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..encoders.modernbert.config import ModernBertConfig
 from ..encoders.modernbert.presets import PRESETS
 from ..encoders.modernbert.tokenizer import SPECIAL_TOKENS, as_fast_tokenizer
 from ..errors import InputError
@@ -28,15 +29,27 @@ def save_random_model(folder: Path, size: str = "base", seed: int = 0) -> None:
     Raises:
         InputError: The size is unknown.
     """
-    from transformers.utils import logging
-
     from ..encoders.modernbert.fresh import new_model
+
+    preset = _preset(size)
+    new_model(size, _word_tokenizer(preset.vocabulary), preset.positions, seed).save(str(folder))
+
+
+def save_random_colbert(folder: Path, size: str, dim: int, seed: int = 0) -> None:
+    """Save a late-interaction model (network, projection to `dim`, normalisation); see `save_random_model`."""
+    from ..encoders.modernbert.fresh import new_colbert
+
+    preset = _preset(size)
+    new_colbert(size, _word_tokenizer(preset.vocabulary), preset.positions, dim, seed).save_pretrained(str(folder))
+
+
+def _preset(size: str) -> ModernBertConfig:
+    from transformers.utils import logging
 
     if size not in PRESETS:
         raise InputError(f"no ModernBERT size {size!r}; expected {', '.join(PRESETS)}")
     logging.disable_progress_bar()
-    preset = PRESETS[size]
-    new_model(size, _word_tokenizer(preset.vocabulary), preset.positions, seed).save(str(folder))
+    return PRESETS[size]
 
 
 def _word_tokenizer(vocabulary: int) -> "PreTrainedTokenizerFast":

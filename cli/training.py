@@ -8,24 +8,44 @@ import typer
 
 from .root import app
 
+Config = Annotated[Path | None, typer.Option("--config", "-c", help="TOML file of settings; flags win.")]
+Output = Annotated[str | None, typer.Option("--output", "-o", help="Folder of the run and the model.")]
+Init = Annotated[str | None, typer.Option(help="New model: tiny, mini, base, large or a JSON config.")]
+Tokenizer = Annotated[str | None, typer.Option(help="Of a new model. Default: learnt from the data.")]
+Split = Annotated[str | None, typer.Option(help="Split of the data sets.")]
+Subset = Annotated[str | None, typer.Option(help="Configuration of the data sets on a hub.")]
+BatchSize = Annotated[int | None, typer.Option(help="Examples a batch. Default 256.")]
+Accumulation = Annotated[int | None, typer.Option(help="Batches a step of the optimiser. Default 1.")]
+Epochs = Annotated[float | None, typer.Option(help="Passes over the data. Default 1.")]
+MaxSteps = Annotated[int | None, typer.Option(help="Stop after so many steps.")]
+LearningRate = Annotated[float | None, typer.Option(help="Default 5e-5; some 1e-3 for --init.")]
+Warmup = Annotated[float | None, typer.Option(help="Share of the steps. Default 0.05.")]
+Holdout = Annotated[float | None, typer.Option(help="Queries to measure on: number or share. Default 0.01.")]
+Precision = Annotated[str | None, typer.Option(help="fp32 (default), bf16 or fp16.")]
+Seed = Annotated[int | None, typer.Option(help="Default 12.")]
+LogEvery = Annotated[int | None, typer.Option(help="Steps. Default 10.")]
+EvalEvery = Annotated[int | None, typer.Option(help="Steps. Default: ten times a run.")]
+SaveEvery = Annotated[int | None, typer.Option(help="Steps. Default: ten times a run.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint in --output.")]
+
 
 @app.command("train-dense")
 def train_dense(
-    config: Annotated[Path | None, typer.Option("--config", "-c", help="TOML file of settings; flags win.")] = None,
-    output: Annotated[str | None, typer.Option("--output", "-o", help="Folder of the run and the model.")] = None,
+    config: Config = None,
+    output: Output = None,
     data: Annotated[list[str] | None, typer.Option(help="Training pairs or triplets; repeatable.")] = None,
     model: Annotated[str | None, typer.Option("--model", "-m", help="Model to start from, folder or hub name.")] = None,
-    init: Annotated[str | None, typer.Option(help="New model: tiny, mini, base, large or a JSON config.")] = None,
-    tokenizer: Annotated[str | None, typer.Option(help="Of a new model. Default: learnt from the data.")] = None,
-    split: Annotated[str | None, typer.Option(help="Split of the data sets.")] = None,
-    subset: Annotated[str | None, typer.Option(help="Configuration of the data sets on a hub.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Examples a batch. Default 256.")] = None,
+    init: Init = None,
+    tokenizer: Tokenizer = None,
+    split: Split = None,
+    subset: Subset = None,
+    batch_size: BatchSize = None,
     mini_batch_size: Annotated[int | None, typer.Option(help="Examples in memory at once. Default 32.")] = None,
-    accumulation: Annotated[int | None, typer.Option(help="Batches a step of the optimiser. Default 1.")] = None,
-    epochs: Annotated[float | None, typer.Option(help="Passes over the data. Default 1.")] = None,
-    max_steps: Annotated[int | None, typer.Option(help="Stop after so many steps.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Default 5e-5; some 1e-3 for --init.")] = None,
-    warmup: Annotated[float | None, typer.Option(help="Share of the steps. Default 0.05.")] = None,
+    accumulation: Accumulation = None,
+    epochs: Epochs = None,
+    max_steps: MaxSteps = None,
+    learning_rate: LearningRate = None,
+    warmup: Warmup = None,
     temperature: Annotated[float | None, typer.Option(help="Of the contrastive loss. Default 0.05.")] = None,
     query_length: Annotated[int | None, typer.Option(help="Tokens. Default: the checkpoint's; 512.")] = None,
     document_length: Annotated[int | None, typer.Option(help="Tokens. Default: the checkpoint's; 512.")] = None,
@@ -35,13 +55,13 @@ def train_dense(
         bool | None, typer.Option("--two-towers", help="An encoder each for queries and documents.")
     ] = None,
     negatives: Annotated[int | None, typer.Option(min=0, help="Negatives an example. Default: 1 if any.")] = None,
-    holdout: Annotated[float | None, typer.Option(help="Queries to measure on: number or share. Default 0.01.")] = None,
-    precision: Annotated[str | None, typer.Option(help="fp32 (default), bf16 or fp16.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Default 12.")] = None,
-    log_every: Annotated[int | None, typer.Option(help="Steps. Default 10.")] = None,
-    eval_every: Annotated[int | None, typer.Option(help="Steps. Default: ten times a run.")] = None,
-    save_every: Annotated[int | None, typer.Option(help="Steps. Default: ten times a run.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint in --output.")] = False,
+    holdout: Holdout = None,
+    precision: Precision = None,
+    seed: Seed = None,
+    log_every: LogEvery = None,
+    eval_every: EvalEvery = None,
+    save_every: SaveEvery = None,
+    resume: Resume = False,
 ) -> None:
     """Train a dense retriever on pairs or triplets; what comes out loads in plain sentence-transformers."""
     given = dict(locals())  # every parameter is called as its setting
@@ -54,25 +74,25 @@ def train_dense(
 
 @app.command("train-colbert")
 def train_colbert(
-    config: Annotated[Path | None, typer.Option("--config", "-c", help="TOML file of settings; flags win.")] = None,
-    output: Annotated[str | None, typer.Option("--output", "-o", help="Folder of the run and the model.")] = None,
+    config: Config = None,
+    output: Output = None,
     data: Annotated[list[str] | None, typer.Option(help="Pairs, triplets or scored lists; repeatable.")] = None,
     model: Annotated[str | None, typer.Option("--model", "-m", help="A ColBERT, or a network to put one on.")] = None,
-    init: Annotated[str | None, typer.Option(help="New model: tiny, mini, base, large or a JSON config.")] = None,
-    tokenizer: Annotated[str | None, typer.Option(help="Of a new model. Default: learnt from the data.")] = None,
-    split: Annotated[str | None, typer.Option(help="Split of the data sets.")] = None,
-    subset: Annotated[str | None, typer.Option(help="Configuration of the data sets on a hub.")] = None,
+    init: Init = None,
+    tokenizer: Tokenizer = None,
+    split: Split = None,
+    subset: Subset = None,
     loss: Annotated[str | None, typer.Option(help="contrastive (default), or by a teacher: kl, margin-mse.")] = None,
     dim: Annotated[
         int | None, typer.Option(help="Numbers of a token's vector. Default: the checkpoint's; 128.")
     ] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Examples a batch. Default 256.")] = None,
+    batch_size: BatchSize = None,
     mini_batch_size: Annotated[int | None, typer.Option(help="Texts in memory at once. Default 32.")] = None,
-    accumulation: Annotated[int | None, typer.Option(help="Batches a step of the optimiser. Default 1.")] = None,
-    epochs: Annotated[float | None, typer.Option(help="Passes over the data. Default 1.")] = None,
-    max_steps: Annotated[int | None, typer.Option(help="Stop after so many steps.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Default 5e-5; some 1e-3 for --init.")] = None,
-    warmup: Annotated[float | None, typer.Option(help="Share of the steps. Default 0.05.")] = None,
+    accumulation: Accumulation = None,
+    epochs: Epochs = None,
+    max_steps: MaxSteps = None,
+    learning_rate: LearningRate = None,
+    warmup: Warmup = None,
     temperature: Annotated[float | None, typer.Option(help="What scores are divided by. Default 1.")] = None,
     mean_scores: Annotated[
         bool | None,
@@ -92,15 +112,15 @@ def train_colbert(
     ] = None,
     document_prompt: Annotated[str | None, typer.Option(help="Before every document. Likewise; '[D] '.")] = None,
     negatives: Annotated[
-        int | None, typer.Option(min=0, help="An example. Default: 1 if any; all with scores.")
+        int | None, typer.Option(min=0, help="An example. Default: 1 if any; with scores, what keeps most.")
     ] = None,
-    holdout: Annotated[float | None, typer.Option(help="Queries to measure on: number or share. Default 0.01.")] = None,
-    precision: Annotated[str | None, typer.Option(help="fp32 (default), bf16 or fp16.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Default 12.")] = None,
-    log_every: Annotated[int | None, typer.Option(help="Steps. Default 10.")] = None,
-    eval_every: Annotated[int | None, typer.Option(help="Steps. Default: ten times a run.")] = None,
-    save_every: Annotated[int | None, typer.Option(help="Steps. Default: ten times a run.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint in --output.")] = False,
+    holdout: Holdout = None,
+    precision: Precision = None,
+    seed: Seed = None,
+    log_every: LogEvery = None,
+    eval_every: EvalEvery = None,
+    save_every: SaveEvery = None,
+    resume: Resume = False,
 ) -> None:
     """Train a ColBERT (one vector a token) on pairs, triplets or a teacher's scores, for sentence-transformers too."""
     given = dict(locals())  # every parameter is called as its setting

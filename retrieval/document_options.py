@@ -52,4 +52,4 @@ def check_options(index: Index, encoder: Encoder) -> None:
 
 
 def _shown(value: float | None) -> str:
-    return "none" if value is None else f"{value:g}"
+    return "none" if value is None else f"{value:.15g}"

@@ -19,7 +19,7 @@ def train_colbert(settings: ColbertTraining) -> Path:
         ModernirError: The loss or the weights are no longer finite.
         KeyboardInterrupt: Ctrl-C came; a checkpoint was saved.
     """
-    return train(settings, Kind(starting_colbert, load_colbert, _parts), scored=settings.distils)
+    return train(settings, Kind(starting_colbert, load_colbert, _parts), settings.scored_negatives)
 
 
 def _parts() -> "Parts":

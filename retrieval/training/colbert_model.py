@@ -8,17 +8,13 @@ from ...encoders.colbert.formats import limited
 from ...encoders.colbert.reading import ColbertReader
 from ...encoders.formats import find_format
 from ...encoders.modernbert.fresh import as_colbert, new_colbert
-from ...encoders.modernbert.presets import config_for
-from ...encoders.modernbert.tokenizer import load_tokenizer, train_tokenizer
 from ...errors import InputError
-from .data import sample_texts
-from .model import TOKENIZER_EXAMPLES, checked, load_model, loaded
+from .model import check_lengths, checked, load_model, loaded, new_tokenizer, positions_of
 from .settings import ColbertTraining, words_of_skiplist
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from sentence_transformers import MultiVectorEncoder
-    from sentence_transformers.base.modules import Transformer
     from transformers import PreTrainedTokenizerBase
 
 PROMPTS = {"query": "[Q] ", "document": "[D] "}
@@ -51,7 +47,7 @@ def starting_colbert(settings: ColbertTraining, examples: "Dataset") -> "MultiVe
             f"dim: {settings.model} has vectors of {model.get_embedding_dimension()} numbers; leave the setting out"
         )
     model.prompts |= {task: prompt for task, prompt in _prompts(settings).items() if prompt is not None}
-    _mark(model)
+    _mark(model, settings.seed)
     _set_reading(model, settings)
     _set_skiplist(model, settings.skipped)
     return model
@@ -87,18 +83,11 @@ def _prompts(settings: ColbertTraining) -> dict[str, str | None]:
 
 
 def _new(settings: ColbertTraining, examples: "Dataset") -> "MultiVectorEncoder":
-    source = settings.init or ""
-    vocabulary = config_for(source).vocabulary
     prompts = {task: PROMPTS[task] if given is None else given for task, given in _prompts(settings).items()}
-    if settings.tokenizer:
-        tokenizer = load_tokenizer(settings.tokenizer)
-        _add_tokens(tokenizer, prompts)
-    else:
-        markers = [prompt for prompt in prompts.values() if MARKER.fullmatch(prompt)]
-        tokenizer = train_tokenizer(sample_texts(examples, TOKENIZER_EXAMPLES), vocabulary, markers)
-    longest = max(settings.query_length or LENGTHS["query"], settings.document_length or LENGTHS["document"])
-    model = new_colbert(source, tokenizer, longest, settings.dim or DIM, settings.seed)
-    return _with_defaults(model)
+    markers = [prompt for prompt in prompts.values() if MARKER.fullmatch(prompt)]
+    tokenizer, longest = new_tokenizer(settings, examples, LENGTHS, markers)
+    _add_tokens(tokenizer, prompts)  # to one that was loaded, before the network gets a row for each
+    return _with_defaults(new_colbert(settings.init or "", tokenizer, longest, settings.dim or DIM, settings.seed))
 
 
 def _projected(settings: ColbertTraining, checkpoint: Checkpoint) -> "MultiVectorEncoder":
@@ -126,13 +115,23 @@ def _with_defaults(model: "MultiVectorEncoder") -> "MultiVectorEncoder":
     return model
 
 
-def _mark(model: "MultiVectorEncoder") -> None:
-    """Make each prompt in square brackets one token, with a row of its own in the table of embeddings."""
+def _mark(model: "MultiVectorEncoder", seed: int) -> None:
+    """Make each prompt in square brackets one token, with a row of its own in the table of embeddings.
+
+    A row is drawn with the mean and the spread that the table's rows have. The mean alone, transformers' default, would
+    give all markers nearly the same row, and a query's and a document's are to differ.
+    """
+    import torch
+
     tokenizer = model.tokenizer
     _add_tokens(tokenizer, model.prompts)
     network = model[0].auto_model
-    if len(tokenizer) > network.get_input_embeddings().num_embeddings:
-        network.resize_token_embeddings(len(tokenizer))
+    known = network.get_input_embeddings().num_embeddings
+    if len(tokenizer) <= known:
+        return
+    table = network.resize_token_embeddings(len(tokenizer), mean_resizing=False).weight.detach()
+    drawn = torch.randn(table[known:].shape, generator=torch.Generator().manual_seed(seed)).to(table.device)
+    table[known:] = table[:known].mean(0) + table[:known].std(0) * drawn
 
 
 def _add_tokens(tokenizer: "PreTrainedTokenizerBase", prompts: dict[str, str]) -> None:
@@ -167,14 +166,8 @@ def _set_reading(model: "MultiVectorEncoder", settings: ColbertTraining) -> None
     reader.query_expansion = None  # which must fit the length at any time
     reader.query_length = most
     reader.query_expansion = expansion
-    _check_lengths(reader, {"query_length": length, "document_length": reader.document_length})
-
-
-def _check_lengths(reader: "Transformer", lengths: dict[str, int | None]) -> None:
-    positions = getattr(reader.config, "max_position_embeddings", None)
-    for name, length in lengths.items():
-        if length is not None and isinstance(positions, int) and 0 < positions < length:
-            raise InputError(f"{name}: {length} tokens are more than the {positions} positions of the network")
+    lengths = {"query_length": length, "document_length": reader.document_length}
+    check_lengths(lengths, positions_of(reader))
     longest = max(filter(None, lengths.values()), default=0)
     # what a length of its own does not hold for
     if longest and (reader.max_seq_length is None or reader.max_seq_length < longest):

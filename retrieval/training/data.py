@@ -5,6 +5,7 @@ trained on. It is the queries with the smallest seeded hashes, and so does not d
 """
 
 import logging
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +39,7 @@ class HeldOut:
 
 
 def write_examples(
-    sources: Sequence[str], options: RowOptions, negatives: int | None, folder: Path, scored: bool = False
+    sources: Sequence[str], options: RowOptions, negatives: int | None, folder: Path, scored_negatives: int = 0
 ) -> None:
     """Stream examples into `folder`/examples.arrow; the folder appears when it is complete.
 
@@ -46,31 +47,54 @@ def write_examples(
         sources: Read one after the other.
         options: How to read them.
         negatives: Negatives an example, the first ones; examples with fewer are left out, and counted in a warning.
-            None is one where the first example has any, else none; with scores, as many as the first example has.
+            None is one where the first example has any, else none; with scores, the number that keeps most documents,
+            for which all sources are read once more.
         folder: Replaced if it is there.
-        scored: Keep a teacher's scores, of the positive and then of each negative; examples without are left out too.
+        scored_negatives: Keep a teacher's scores, of the positive and then of each negative, of examples that have them
+            and at least so many negatives; documents of theirs that are cut off are counted in a warning. 0 keeps no
+            scores.
 
     Raises:
         InputError: A line is broken, there is no example at all, or none with so many negatives, or with scores.
         OSError: The disk is full; nothing is left behind.
     """
-    examples = (example for source in sources for example in read_examples(source, options))
+    names, scored = ", ".join(sources), scored_negatives > 0
+    if scored and negatives is None:
+        sizes = Counter(len(example.negatives) for example in _examples(sources, options) if example.scores)
+        negatives = _keeping_most(sizes, scored_negatives)
+    examples = _examples(sources, options)
     first = next(examples, None)
     if first is None:
-        raise InputError(f"no training examples in {', '.join(sources)}")
-    wanted = _wanted(first, scored) if negatives is None else negatives
+        raise InputError(f"no training examples in {names}")
+    wanted = min(1, len(first.negatives)) if negatives is None else negatives
     with new_folder(folder) as temporary:
         counts = _write_arrow(_chain(first, examples), wanted, scored, temporary / EXAMPLES_FILE)
         if not counts.used:
-            raise InputError(f"{', '.join(sources)}: {_why_none(counts, wanted, scored)}")
+            raise InputError(f"{names}: {_why_none(counts, wanted, scored_negatives)}")
     if counts.left_out:
         total = counts.used + counts.left_out
         lack = f"fewer than {wanted} negatives" + (" or no scores" if scored else "")
         logger.warning("used %d of %d examples: the others have %s", counts.used, total, lack)
+    if scored and counts.cut:
+        logger.warning("used the first %d negatives an example: %d more are cut off", wanted, counts.cut)
 
 
-def _wanted(first: TrainingExample, scored: bool) -> int:
-    return max(1, len(first.negatives)) if scored else min(1, len(first.negatives))
+def _examples(sources: Sequence[str], options: RowOptions) -> Iterator[TrainingExample]:
+    return (example for source in sources for example in read_examples(source, options))
+
+
+def _keeping_most(sizes: Counter[int], least: int) -> int:
+    """Return the number of negatives, at least so many, with which most documents are kept; of several the smallest.
+
+    Args:
+        sizes: How many examples there are of each number of negatives.
+        least: The smallest to return.
+    """
+
+    def kept(wanted: int) -> int:
+        return (1 + wanted) * sum(count for size, count in sizes.items() if size >= wanted)
+
+    return max(sorted({least, *(size for size in sizes if size > least)}), key=kept)
 
 
 @dataclass
@@ -78,14 +102,21 @@ class _Counts:
     used: int = 0
     left_out: int = 0
     most: int = 0
-    scored: int = 0
+    most_scored: int | None = None
+    cut: int = 0
 
 
-def _why_none(counts: _Counts, wanted: int, scored: bool) -> str:
-    if scored and not counts.scored:
+def _why_none(counts: _Counts, wanted: int, scored_negatives: int) -> str:
+    if scored_negatives and counts.most_scored is None:
         return (
             "no example has a teacher's scores, which this --loss follows; give each a list under scores, the "
             "positive's and then each negative's, or train with --loss contrastive"
+        )
+    if counts.most_scored is not None and counts.most_scored < scored_negatives:
+        instead = "; use margin-mse, which compares two" if counts.most_scored else ""
+        return (
+            f"no example has scores of {1 + scored_negatives} documents or more, which this --loss compares, but at "
+            f"most of {1 + counts.most_scored}{instead}"
         )
     return (
         f"{wanted} negatives are asked for, but no example has more than {counts.most}; lower --negatives, or mine "
@@ -116,11 +147,13 @@ def _write_arrow(examples: Iterator[TrainingExample], negatives: int, scored: bo
 
         for example in examples:
             counts.most = max(counts.most, len(example.negatives))
-            counts.scored += bool(example.scores)
+            if scored and example.scores:
+                counts.most_scored = max(counts.most_scored or 0, len(example.negatives))
             if len(example.negatives) < negatives or (scored and not example.scores):
                 counts.left_out += 1
                 continue
             counts.used += 1
+            counts.cut += len(example.negatives) - negatives
             texts = (example.query, example.positive, *example.negatives[:negatives])
             rows.append((*texts, example.scores[: 1 + negatives]) if scored else texts)
             if len(rows) == ROWS_A_BATCH:

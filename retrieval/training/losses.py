@@ -21,8 +21,12 @@ from torch.nn import functional as F
 from ...maxsim.torch import maxsim, maxsim_pairs
 
 Objective = Callable[[Tensor, Tensor | None], Tensor]
-SMALLEST_RANGE = 1e-6
-"""Scores of a query that lie closer together than this are taken for equal."""
+SMALLEST_RANGE = 1e-5
+"""Scores of a query that lie closer together than this share of the largest are taken for equal.
+
+Sums over a query's tokens in float32 differ by a tenth of it through rounding alone; and a network with random weights
+gives different texts scores that lie not much farther apart.
+"""
 
 
 def contrastive(scores: Tensor, temperature: float) -> Tensor:
@@ -43,12 +47,14 @@ def kl_divergence(scores: Tensor, teacher: Tensor, temperature: float) -> Tensor
     gradients (Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network", 2015, arXiv 1503.02531).
 
     Args:
-        scores: (queries, candidates), the student's.
+        scores: (queries, candidates), the student's. Of two candidates one is always 0 and the other 1, and there is
+            nothing to learn: it takes three.
         teacher: (queries, candidates).
         temperature: Below 1 it sharpens both.
     """
-    student = F.log_softmax(_from_0_to_1(scores) / temperature, dim=1)
-    target = F.log_softmax(_from_0_to_1(teacher.to(scores.dtype)) / temperature, dim=1)
+    # a student's score is a sum of cosines, whose rounding does not get smaller with it; a teacher's has any scale
+    student = F.log_softmax(_from_0_to_1(scores, smallest=1.0) / temperature, dim=1)
+    target = F.log_softmax(_from_0_to_1(teacher.to(scores.dtype), smallest=0.0) / temperature, dim=1)
     return F.kl_div(student, target, reduction="batchmean", log_target=True) * temperature**2
 
 
@@ -68,11 +74,19 @@ def margin_mse(scores: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     return F.mse_loss((scores[:, :1] - scores[:, 1:]) / temperature, teacher[:, :1] - teacher[:, 1:])
 
 
-def _from_0_to_1(scores: Tensor) -> Tensor:
+def _from_0_to_1(scores: Tensor, smallest: float) -> Tensor:
+    """Bring each query's scores to 0 to 1; equal ones, which say nothing, become 0 without gradient.
+
+    Args:
+        scores: (queries, candidates).
+        smallest: Largest score that is still reckoned with where all of a query's are below it.
+    """
     lowest, highest = scores.amin(1, keepdim=True), scores.amax(1, keepdim=True)
     spread = highest - lowest
-    # equal scores say nothing, and must not be divided by next to nothing either
-    return torch.where(spread > SMALLEST_RANGE, (scores - lowest) / spread.clamp(min=SMALLEST_RANGE), 0.0)
+    least = SMALLEST_RANGE * scores.detach().abs().amax(1, keepdim=True).clamp(min=smallest)
+    differs = spread > least
+    # what is not taken must be finite too, for its gradient
+    return torch.where(differs, (scores - lowest) / torch.where(differs, spread, 1.0), 0.0)
 
 
 @dataclass(frozen=True)
@@ -174,7 +188,9 @@ class CachedMaxSimLoss(torch.nn.Module):
         for chunk, state, gradient in zip(chunks, states, gradients, strict=True):
             with torch.enable_grad(), autocast(), state:
                 values = self._embed(chunk).values
-            values.backward(gradient.to(values.dtype) * scale.to(values.dtype))
+            # the scale of a loss in 16 bits may be more than these can hold
+            wide = torch.promote_types(gradient.dtype, scale.dtype)
+            values.backward((gradient.to(wide) * scale.to(wide)).to(values.dtype))
 
     def _embed(self, chunk: "Chunk") -> Ragged:
         features = chunk()

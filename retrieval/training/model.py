@@ -1,6 +1,7 @@
 """The model that a run starts from: a checkpoint, or a new ModernBERT and, where none is named, a new tokenizer."""
 
 import copy
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...encoders.checkpoint import Checkpoint, open_checkpoint
@@ -10,14 +11,15 @@ from ...encoders.modernbert.presets import config_for
 from ...encoders.modernbert.tokenizer import load_tokenizer, train_tokenizer
 from ...errors import InputError
 from .data import sample_texts
-from .settings import DenseTraining
+from .settings import DenseTraining, TrainingSettings
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from sentence_transformers import SentenceTransformer
+    from transformers import PreTrainedTokenizerBase
 
-NEW_MODEL_TOKENS = 512
-"""Length that a new model reads where the settings do not say it."""
+NEW_MODEL_TOKENS = {"query": 512, "document": 512}
+"""Lengths that a new model reads where the settings do not say them."""
 TOKENIZER_EXAMPLES = 100_000
 
 
@@ -29,7 +31,8 @@ def starting_model(settings: DenseTraining, examples: "Dataset") -> "SentenceTra
         examples: A sample of them trains the tokenizer of a new model that is given none.
 
     Raises:
-        InputError: The model, size or tokenizer is unknown or unusable.
+        InputError: The model, size or tokenizer is unknown or unusable, or a length is more than the network has
+            positions.
     """
     model = _new(settings, examples) if settings.init else load_model(settings.model or "")
     if settings.two_towers and not _has_routes(model):
@@ -113,21 +116,62 @@ def loaded(checkpoint: Checkpoint, kind: type) -> Any:  # noqa: ANN401 - of the 
 
 
 def _new(settings: DenseTraining, examples: "Dataset") -> "SentenceTransformer":
-    source = settings.init or ""
-    vocabulary = config_for(source).vocabulary
+    tokenizer, longest = new_tokenizer(settings, examples, NEW_MODEL_TOKENS)
+    return new_model(settings.init or "", tokenizer, longest, settings.seed)
+
+
+def new_tokenizer(
+    settings: TrainingSettings, examples: "Dataset", lengths: Mapping[str, int], markers: Sequence[str] = ()
+) -> tuple["PreTrainedTokenizerBase", int]:
+    """Return the tokenizer of a new model, loaded or learnt, and the most tokens that the model is to read.
+
+    Args:
+        settings: Name the size and maybe a tokenizer and lengths.
+        examples: A sample of them trains the tokenizer where the settings name none.
+        lengths: By task, where the settings do not say them.
+        markers: Special tokens of a tokenizer that is learnt.
+
+    Raises:
+        InputError: The size or the tokenizer is unknown or unusable, or a length is more than the network has
+            positions.
+    """
+    config = config_for(settings.init or "")
+    given = {"query": settings.query_length, "document": settings.document_length}
+    check_lengths({f"{task}_length": length for task, length in given.items()}, config.positions)
+    longest = max(given[task] or default for task, default in lengths.items())
     if settings.tokenizer:
-        tokenizer = load_tokenizer(settings.tokenizer)
-    else:
-        tokenizer = train_tokenizer(sample_texts(examples, TOKENIZER_EXAMPLES), vocabulary)
-    longest = max(settings.query_length or NEW_MODEL_TOKENS, settings.document_length or NEW_MODEL_TOKENS)
-    return new_model(source, tokenizer, longest, settings.seed)
+        return load_tokenizer(settings.tokenizer), longest
+    return train_tokenizer(sample_texts(examples, TOKENIZER_EXAMPLES), config.vocabulary, markers), longest
+
+
+def check_lengths(lengths: Mapping[str, int | None], positions: object) -> None:
+    """Refuse lengths that a network cannot read.
+
+    Args:
+        lengths: By the name of their setting; None is no length.
+        positions: How many the network has; anything but a positive number is no limit.
+
+    Raises:
+        InputError: A length is more than that.
+    """
+    for name, length in lengths.items():
+        if length is not None and isinstance(positions, int) and 0 < positions < length:
+            raise InputError(f"{name}: {length} tokens are more than the {positions} positions of the network")
+
+
+def positions_of(reader: Any) -> object:  # noqa: ANN401 - a module of sentence-transformers
+    """Return how many positions the network of a reader has, or None where it has no such limit or is none."""
+    return getattr(getattr(reader, "config", None), "max_position_embeddings", None)
 
 
 def _set_lengths(model: "SentenceTransformer", settings: DenseTraining) -> None:
     lengths = {"query_length": settings.query_length, "document_length": settings.document_length}
     routes: Any = model[0].sub_modules.values() if _has_routes(model) else [model]
+    readers = [route[0] for route in routes]
+    for reader in readers:
+        check_lengths(lengths, positions_of(reader))
     for name, length in lengths.items():
-        for reader in (route[0] for route in routes):
+        for reader in readers:
             if length is not None and not hasattr(reader, name):
                 raise InputError(f"{name}: {settings.model} has one length for all texts; leave the setting out")
             if length is not None:

@@ -38,7 +38,7 @@ class Kind:
     parts: Callable[[], "Parts"]
 
 
-def train(settings: TrainingSettings, kind: Kind, scored: bool = False) -> Path:
+def train(settings: TrainingSettings, kind: Kind, scored_negatives: int = 0) -> Path:
     """Train a retriever and return its folder, `settings.output`.
 
     The folder also keeps `training.toml`, which repeats the run, `training_log.jsonl` and the last checkpoints.
@@ -46,7 +46,7 @@ def train(settings: TrainingSettings, kind: Kind, scored: bool = False) -> Path:
     Args:
         settings: Of the kind.
         kind: What is trained.
-        scored: Whether the loss needs a teacher's scores.
+        scored_negatives: Fewest negatives of an example that the loss compares by a teacher's scores; 0 for none.
 
     Raises:
         InputError: The settings, the data, the model or the folder cannot be used, or the disk is full.
@@ -59,7 +59,7 @@ def train(settings: TrainingSettings, kind: Kind, scored: bool = False) -> Path:
     with run.undone_by_bad_input(), run.full_disk_said(), _bars_hidden():
         if not (run.examples / EXAMPLES_FILE).is_file():
             options = RowOptions(split=settings.split, config=settings.subset)
-            write_examples(settings.data, options, settings.negatives, run.examples, scored)
+            write_examples(settings.data, options, settings.negatives, run.examples, scored_negatives)
         examples, held_out = split_held_out(open_examples(run.examples), settings.holdout, settings.seed)
         if len(examples) < settings.batch_size:
             raise InputError(

@@ -47,7 +47,8 @@ class TrainingSettings:
         document_length: Tokens read of a document; None as the checkpoint says.
         query_prompt: Put before every query, and kept in the model; None as the checkpoint says.
         document_prompt: Put before every document, and kept in the model; None as the checkpoint says.
-        negatives: Negatives used an example; None decides by the first example.
+        negatives: Negatives used an example; None takes one where the first example has any, and, with a teacher's
+            scores, as many as keep most documents.
         holdout: Queries kept out of training to measure retrieval on: a number, or below 1 a share.
         precision: Number format of the matrix products; weights and optimiser stay fp32.
         seed: Of weights, held-out part, order of the examples.
@@ -89,10 +90,10 @@ class TrainingSettings:
     resume: bool = False
 
     def __post_init__(self) -> None:
-        for name in NOT_BELOW_ONE:
+        for name, least in LOWEST.items():
             value = getattr(self, name, None)
-            if value is not None and value < 1:
-                raise InputError(f"{name}: expected at least 1, found {value}")
+            if value is not None and value < least:
+                raise InputError(f"{name}: expected at least {least}, found {value}")
         for name, (lowest, highest) in RANGES.items():
             if not lowest <= getattr(self, name) <= highest:
                 raise InputError(f"{name}: expected {lowest:g} to {highest:g}, found {getattr(self, name)}")
@@ -208,15 +209,20 @@ class ColbertTraining(TrainingSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.distils and self.negatives == 0:
-            raise InputError(f"loss: {self.loss} compares the documents of an example; ask for at least 1 negative")
+        if self.negatives is not None and self.negatives < self.scored_negatives:
+            raise InputError(f"negatives: {NEGATIVES_NEEDED[self.loss]}")
         if self.attend_to_expansion and self.expansion == "none":
             raise InputError("attend_to_expansion: there is no expansion to attend to with expansion none")
 
     @property
+    def scored_negatives(self) -> int:
+        """Fewest negatives of an example that the loss compares by a teacher's scores; 0 where it follows none."""
+        return FEWEST_NEGATIVES[self.loss]
+
+    @property
     def distils(self) -> bool:
         """Whether the loss follows a teacher's scores."""
-        return self.loss != "contrastive"
+        return self.scored_negatives > 0
 
     @property
     def skipped(self) -> list[str] | None:
@@ -231,17 +237,24 @@ def words_of_skiplist(skiplist: str | tuple[str, ...]) -> list[str]:
 
 
 NAMED_SKIPLISTS = {"punctuation": list(string.punctuation), "none": []}
-NOT_BELOW_ONE = (
-    "mini_batch_size",
-    "accumulation",
-    "max_steps",
-    "query_length",
-    "document_length",
-    "dim",
-    "log_every",
-    "eval_every",
-    "save_every",
-)
+FEWEST_NEGATIVES: dict[Loss, int] = {"contrastive": 0, "kl": 2, "margin-mse": 1}
+NEGATIVES_NEEDED = {
+    "kl": "loss kl needs at least 2, since it sees the scores of two documents as 0 and 1 whatever they are; use "
+    "margin-mse for one",
+    "margin-mse": "loss margin-mse compares the documents of an example, and needs at least 1",
+}
+LOWEST = {
+    "mini_batch_size": 1,
+    "accumulation": 1,
+    "max_steps": 1,
+    "query_length": 1,
+    "document_length": 1,
+    "dim": 1,
+    "log_every": 1,
+    "eval_every": 1,
+    "save_every": 1,
+    "negatives": 0,
+}
 RANGES: dict[str, tuple[float, float]] = {
     "batch_size": (2, 1 << 20),
     "epochs": (1e-6, 1e6),

@@ -473,7 +473,7 @@ def test_a_crash_between_the_two_renames_of_an_overwrite_is_mended_by_the_same_c
 ) -> None:
     """The old index is put aside and the new one not yet in its place: neither is lost, nothing is encoded again."""
     (tmp_path / "whole").rename(tmp_path / "whole.rebuild")
-    (tmp_path / ".whole.old").mkdir()
+    (tmp_path / ".whole.ab12_xyz.old" / "whole").mkdir(parents=True)
     encoder = hash_encoder()
     with build_index(corpus, encoder, tmp_path / "whole", overwrite=True, quiet=True) as retriever:
         assert results(retriever) == whole

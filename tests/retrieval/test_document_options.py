@@ -17,6 +17,7 @@ from modernir.eval.measures import parse_measures, score_run
 from modernir.index.documents import Document
 from modernir.index.index import Index
 from modernir.retrieval.build import build_index
+from modernir.retrieval.document_options import difference
 from modernir.retrieval.retriever import Retriever
 
 Call = Callable[..., SimpleNamespace]
@@ -94,6 +95,14 @@ def test_defaults_are_recorded_as_what_they_are(corpus: Path, tiny_colbert: Path
     Retriever.open(tmp_path / "index", same, writable=True).close()
 
 
+def test_numbers_are_told_in_full() -> None:
+    encoder = SimpleNamespace(kind="late", document_length=1048577, overlap=None, pool_factor=1.5)
+    recorded = {"document_length": 1048576, "overlap": None, "pool_factor": 1.5}
+    assert difference({"documents": recorded}, encoder) == "made with document_length 1048576, not 1048577"
+    recorded = {"document_length": 1048577, "overlap": None, "pool_factor": 2.0}
+    assert difference({"documents": recorded}, encoder) == "made with pool_factor 2, not 1.5"
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
@@ -160,14 +169,14 @@ def test_an_evaluation_of_a_colbert_is_that_of_exact_maxsim(
     measures = parse_measures(["nDCG@10"])
     expected = score_run(run, qrels, measures)
     assert report["metrics"]["nDCG@10"] == pytest.approx(np.mean([found["nDCG@10"] for found in expected.values()]))
-    with Index.open(next(out.rglob("index"))) as index:
+    with Index.open(next(out.rglob("index@precision=fp32"))) as index:
         assert index.kind == "late"
 
     assert "finished before" in call(*common).stderr
     merged = call(*common, "--pool-factor", 2, "--overlap", 3, "--json")
     assert "finished before" not in merged.stderr
     assert json.loads(merged.stdout)[0]["settings"] == report["settings"] | {"pool_factor": 2, "overlap": 3}
-    with Index.open(next(out.rglob("index"))) as index:
+    with Index.open(next(out.rglob("index@*overlap=3*"))) as index:
         assert index.setting("encoder")["documents"] == {"document_length": 48, "overlap": 3, "pool_factor": 2}
 
 

@@ -17,7 +17,6 @@ from modernir.encoders.colbert import ColbertEncoder
 from modernir.encoders.colbert.spans import Piece
 from modernir.index.documents import Document
 from modernir.index.index import Index
-from modernir.maxsim.scores import matches
 from modernir.retrieval.explaining.explanation import Explanation
 from modernir.retrieval.explaining.words import words_of
 from modernir.retrieval.retriever import Retriever
@@ -54,9 +53,9 @@ def test_an_explanation_adds_up_to_maxsim(
     expected = sum(max(float(one @ other) for other in read) for one in asked)
     assert found.score == pytest.approx(expected, abs=1e-4)
     assert found.similarity.shape == (len(asked), len(read))
-    best, rows = matches(asked, read)
-    assert [match.row for match in found.matches] == rows.tolist()
-    np.testing.assert_allclose([match.score for match in found.matches], best, atol=1e-5)
+    products = np.asarray(asked) @ np.asarray(read).T
+    assert [match.row for match in found.matches] == products.argmax(axis=1).tolist()
+    np.testing.assert_allclose([match.score for match in found.matches], products.max(axis=1), atol=1e-5)
     assert sum(match.score for match in found.words) == pytest.approx(found.score, abs=1e-6)
     assert sum(found.document_scores) == pytest.approx(found.score, abs=1e-6)
     assert found.index_score == pytest.approx(found.score, rel=0.05)
@@ -109,6 +108,25 @@ def test_pieces_of_a_word_become_one_word() -> None:
         ("[SEP]", -1, [8]),
         ("[MASK]", -1, [9, 10]),
     ]
+
+
+def test_a_marker_in_a_prompt_is_called_by_its_name_and_other_words_of_a_prompt_are_not() -> None:
+    rows = [(Piece("[Q] ", "prompt"),), (Piece("what", "prompt"),), (Piece("is", "prompt"),), (piece("a", 0, 1, 0),)]
+    assert [word.text for word in words_of(rows, "a")] == ["[Q]", "prompt", "a"]
+
+
+def test_a_blank_that_is_a_token_of_its_own_is_no_part_of_the_word_after_it() -> None:
+    text = "a  stem \n "
+    rows = [(piece(*of),) for of in (("a", 0, 1, 0), ("Ġ", 1, 2, 1), ("ĠĠ", 2, 3, 2), ("st", 3, 5, 2), ("em", 5, 7, 2))]
+    rows.append((piece("ĠĊĠ", 7, 10, 3),))
+    found = words_of(rows, text)
+    assert [(word.text, word.start, word.end) for word in found] == [
+        ("a", 0, 1),
+        (" ", 1, 2),
+        ("stem", 3, 7),
+        (" \n ", 7, 10),
+    ]
+    assert [row for row, _ in found[2].shares] == [2, 3, 4]
 
 
 def test_words_of_one_number_with_a_blank_between_them_are_two() -> None:

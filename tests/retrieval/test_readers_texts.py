@@ -255,6 +255,13 @@ def test_a_real_collection_is_read_whole(shared_data: Path) -> None:
             {"query": "q", "positive": "p", "negatives": ["n"], "scores": [0.9, 1]},
             [TrainingExample("q", "p", ("n",), (0.9, 1.0))],
         ),
+        (
+            {"query": "q", "positives": ["p", "r"], "negatives": ["n", "m"], "scores": [9, 8, 2, 1]},
+            [
+                TrainingExample("q", "p", ("n", "m"), (9.0, 2.0, 1.0)),
+                TrainingExample("q", "r", ("n", "m"), (8.0, 2.0, 1.0)),
+            ],
+        ),
         ({"sentence1": "q", "sentence2": "p", "score": 0.5}, [TrainingExample("q", "p")]),
         (
             {"query": "q", "documents": ["a", "b", "c"], "scores": [1, 5, 2.5]},
@@ -282,7 +289,22 @@ def test_training_examples_come_in_many_shapes(
         ({"query": "q", "positive": "p", "negative": "n", "scores": [1]}, r"a\.jsonl:2: expected 2 scores .*found 1"),
         ({"query": "q", "positive": "p", "negative": "n", "scores": "hi"}, r"a\.jsonl:2: expected a list of numbers"),
         ({"query": "q", "positive": "p", "negative": "n", "scores": [1, "x"]}, r"a\.jsonl:2: expected a list of num"),
-        ({"query": "q", "positive": "p", "negative": "n", "scores": [1, float("nan")]}, r"2: a score is not finite"),
+        (
+            {"query": "q", "positive": "p", "negative": "n", "scores": [1, float("nan")]},
+            r"2: a score is nan, which is not",
+        ),
+        (
+            {"query": "q", "positive": "p", "negative": "n", "scores": [1, 1e300]},
+            r"1e\+300, .* too large for a float32",
+        ),
+        ({"query": "q", "positive": "p", "negative": "n", "scores": [1, -(10**400)]}, r"too large for a float32"),
+        ({"query": "q", "positives": ["p", "r"], "negative": "n", "scores": [2, 1]}, r"2: expected 3 scores .*found 2"),
+        (
+            {"query": "q", "positive": "p", "negatives": ["n", " "]},
+            r"2: expected a text .*none of them empty, under neg",
+        ),
+        ({"query": "q", "documents": ["a", 3], "scores": [1, 2]}, r"2: candidate 2 is 3, where a text was expected"),
+        ({"query": "q", "documents": ["", "b"], "scores": [1, 2]}, r"2: candidate 1 is '', where a text was expected"),
         ({"query": "q", "documents": ["a", "b"], "scores": [1]}, r"2: expected a score for each of 2 candidates"),
         ({"query": "q", "documents": ["a", "b"]}, r"a\.jsonl:2: expected a list of numbers under scores, found None"),
     ],

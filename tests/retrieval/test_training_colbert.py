@@ -196,6 +196,26 @@ def test_a_network_of_another_kind_gets_a_projection_and_markers_with_rows_of_th
         np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
+def test_the_row_of_a_marker_goes_by_the_seed_and_nothing_is_said(
+    toy: dict, tiny_model: Path, tmp_path: Path, capfd: pytest.CaptureFixture
+) -> None:
+    changes = {"init": None, "model": str(tiny_model)}
+    before = MultiVectorEncoder(str(tiny_model), device="cpu")[0].auto_model.get_input_embeddings().weight.detach()
+    tables = []
+    for noise, seed in ((1, 12), (2, 12), (2, 13)):
+        torch.manual_seed(noise)
+        model = starting_colbert(settings(toy, tmp_path, **changes, seed=seed), None)
+        tables.append(model[0].auto_model.get_input_embeddings().weight.detach())
+    assert torch.equal(tables[0], tables[1])
+    assert all(torch.equal(table[: len(before)], before) for table in tables)
+    rows = tables[0][len(before) :]
+    assert len(rows) == 2
+    assert not torch.equal(rows, tables[2][len(before) :])
+    assert (rows[0] - rows[1]).norm() > before.std()
+    assert rows.std() < 2 * before.std()
+    assert "mean_resizing" not in capfd.readouterr().err
+
+
 def test_a_colbert_keeps_its_settings_but_for_those_that_are_given(toy: dict, trained: Path, tmp_path: Path) -> None:
     plain = {name: None for name in ("init", "dim", "query_length", "document_length")}
     model = starting_colbert(settings(toy, tmp_path, **plain, model=str(trained)), None)
@@ -242,7 +262,8 @@ def test_the_longest_query_of_a_checkpoint_that_fills_up_to_a_minimum_stays(
         ({"document_length": 9000}, "document_length: 9000 tokens are more than the 8192 positions of the network"),
         ({"query_length": 9000}, "query_length: 9000 tokens are more than the 8192 positions"),
         ({"expansion": "none", "attend_to_expansion": True}, "attend_to_expansion: there is no expansion to attend to"),
-        ({"loss": "margin-mse", "negatives": 0}, "loss: margin-mse compares the documents of an example"),
+        ({"loss": "margin-mse", "negatives": 0}, "negatives: loss margin-mse compares the documents of an example"),
+        ({"loss": "kl", "negatives": 1}, "negatives: loss kl needs at least 2, .*; use margin-mse for one"),
         ({"dim": 0}, "dim: expected at least 1"),
         ({"loss": "hinge"}, "loss: expected one of contrastive, kl, margin-mse, found 'hinge'"),
     ],

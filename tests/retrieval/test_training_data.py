@@ -28,7 +28,7 @@ def pairs(tmp_path: Path, count: int, name: str = "pairs.jsonl") -> str:
     return write_rows(tmp_path / name, [{"query": f"q{i}", "positive": f"p{i}"} for i in range(count)])
 
 
-def stored(tmp_path: Path, sources: list[str], negatives: int | None = None, scored: bool = False) -> Dataset:
+def stored(tmp_path: Path, sources: list[str], negatives: int | None = None, scored: int = 0) -> Dataset:
     write_examples(sources, RowOptions(), negatives, tmp_path / "examples", scored)
     return open_examples(tmp_path / "examples")
 
@@ -73,18 +73,59 @@ def test_scores_stay_with_their_documents_and_are_no_texts(tmp_path: Path, caplo
     rows = [{"query": f"q{i}", "positive": "p", "negatives": ["n", "m"], "scores": [3, i, 1]} for i in range(4)]
     source = write_rows(tmp_path / "t.jsonl", [*rows, {"query": "q", "positive": "p", "negatives": ["n", "m"]}])
     with caplog.at_level(logging.WARNING):
-        examples = stored(tmp_path, [source], scored=True)
+        examples = stored(tmp_path, [source], scored=1)
     wanted = {"query": "q2", "positive": "p", "negative_1": "n", "negative_2": "m", "scores": [3.0, 2.0, 1.0]}
     assert examples[2] == wanted
     assert "used 4 of 5 examples: the others have fewer than 2 negatives or no scores" in caplog.text
     assert set(sample_texts(examples, 100)) == {"q0", "q1", "q2", "q3", "p", "n", "m"}
-    assert stored(tmp_path / "first", [source], negatives=1, scored=True)[0]["scores"] == [3.0, 0.0]
+    assert stored(tmp_path / "first", [source], negatives=1, scored=1)[0]["scores"] == [3.0, 0.0]
     assert "scores" not in stored(tmp_path / "plain", [source], negatives=1).column_names
+
+
+def scored_rows(sizes: list[int]) -> list[dict]:
+    return [
+        {"query": f"q{i}", "positive": "p", "negatives": [f"n{j}" for j in range(size)], "scores": [1.0] * (1 + size)}
+        for i, size in enumerate(sizes)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "least", "wanted", "said"),
+    [
+        ([1] + [7] * 9, 2, 7, ["used 9 of 10 examples: the others have fewer than 7 negatives"]),
+        ([2] * 6 + [3] * 2, 2, 2, ["used the first 2 negatives an example: 2 more are cut off"]),
+        ([1, 1, 3], 1, 1, ["used the first 1 negatives an example: 2 more are cut off"]),
+        ([1, 1, 3], 2, 3, ["used 1 of 3 examples"]),
+        ([4] * 3, 2, 4, []),
+    ],
+)
+def test_scored_examples_of_many_sizes_lose_least_whatever_their_order(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, sizes: list[int], least: int, wanted: int, said: list[str]
+) -> None:
+    rows = scored_rows(sizes)
+    for name, ordered in (("a", rows), ("b", rows[::-1])):
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            examples = stored(tmp_path / name, [write_rows(tmp_path / f"{name}.jsonl", ordered)], scored=least)
+        assert examples.column_names == ["query", "positive", *(f"negative_{n + 1}" for n in range(wanted)), "scores"]
+        assert {len(scores) for scores in examples["scores"][:]} == {1 + wanted}
+        assert len(examples) == sum(size >= wanted for size in sizes)
+        assert len(caplog.messages) == len(said)
+        assert all(text in caplog.text for text in said)
+
+
+def test_two_scored_documents_where_three_are_needed_name_the_loss_for_them(tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "t.jsonl", scored_rows([1, 1]))
+    said = "no example has scores of 3 documents or more, .* but at most of 2; use margin-mse, which compares two"
+    with pytest.raises(InputError, match=said):
+        stored(tmp_path, [source], scored=2)
+    with pytest.raises(InputError, match=r"no example has scores of 2 documents or more, .* at most of 1$"):
+        stored(tmp_path, [write_rows(tmp_path / "u.jsonl", scored_rows([0]))], scored=1)
 
 
 def test_scores_that_no_example_has_are_asked_for(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"pairs\.jsonl: no example has a teacher's scores"):
-        stored(tmp_path, [pairs(tmp_path, 5)], scored=True)
+        stored(tmp_path, [pairs(tmp_path, 5)], scored=1)
     assert [path.name for path in tmp_path.iterdir()] == ["pairs.jsonl"]
 
 

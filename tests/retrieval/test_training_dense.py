@@ -302,6 +302,18 @@ def test_an_unknown_model_is_named_in_one_line(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("towers", [False, True])
+@pytest.mark.parametrize("start", ["init", "model"])
+def test_a_length_beyond_the_positions_of_the_network_is_refused(
+    toy: dict, trained: Path, tmp_path: Path, towers: bool, start: str
+) -> None:
+    changes = {"init": None, "model": str(trained)} if start == "model" else {}
+    said = "^document_length: 9000 tokens are more than the 8192 positions of the network$"
+    with pytest.raises(InputError, match=said):
+        train_dense(settings(toy, tmp_path / "run", **changes, document_length=9000, two_towers=towers))
+    assert not (tmp_path / "run").exists()
+
+
 def lacking(tensors: dict) -> None:
     del tensors["final_norm.weight"]
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -197,6 +198,27 @@ def test_equal_scores_give_a_finite_loss_without_gradient() -> None:
     loss.backward()
     assert torch.isfinite(loss)
     assert not scores.grad.any()
+
+
+def test_scores_that_only_rounding_tells_apart_count_as_equal_and_a_teacher_of_small_scale_does_not() -> None:
+    ulp = 2.0**-19  # of 31.9 in float32
+    scores = torch.tensor([[31.9, 31.9 + ulp, 31.9 + 2 * ulp], [31.9, 31.0, 30.0]], requires_grad=True)
+    teacher = torch.tensor([[1e-6, 3e-6, 2e-6], [1e-6, 3e-6, 2e-6]])
+    kl_divergence(scores, teacher, 1.0).backward()
+    assert not scores.grad[0].any()
+    assert scores.grad[1].any()
+    wanted = kl_divergence(scores, teacher * 1e6, 1.0).item()
+    assert kl_divergence(scores, teacher, 1.0).item() == pytest.approx(wanted, rel=1e-5)
+
+
+def test_the_scale_of_an_outer_loss_may_be_more_than_16_bits_hold() -> None:
+    values = torch.ones(2, 3, dtype=torch.float16, requires_grad=True)
+    replay = CachedMaxSimLoss(None, None, 2)
+    replay._embed = lambda chunk: Ragged(values * 1, torch.tensor([2]))
+    gradient = torch.full((2, 3), 2.0**-12, dtype=torch.float16)
+    outside = nullcontext()
+    replay._replay([dict], [outside], [gradient], nullcontext, torch.tensor(65536.0))
+    assert torch.equal(values.grad, torch.full((2, 3), 16.0, dtype=torch.float16))
 
 
 def test_margin_mse_looks_at_margins_only() -> None:

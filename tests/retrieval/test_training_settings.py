@@ -69,6 +69,7 @@ def test_a_wrong_type_is_named(tmp_path: Path, line: str, said: str) -> None:
         ({"batch_size": 1}, "batch_size: expected 2 to"),
         ({"warmup": 1.5}, "warmup: expected 0 to 0.99, found 1.5"),
         ({"max_steps": 0}, "max_steps: expected at least 1, found 0"),
+        ({"negatives": -1}, "negatives: expected at least 0, found -1"),
         ({"temperature": 0.0}, "temperature: expected"),
         ({"model": "m"}, "either a model to start from .* found both"),
         ({"init": None}, "either a model to start from .* found neither"),
@@ -121,6 +122,14 @@ def test_a_skiplist_is_named_or_listed(given: str | list[str] | None, words: lis
 def test_what_is_wrong_for_one_kind_of_model_is_said(tmp_path: Path, line: str, kind: type, said: str) -> None:
     with pytest.raises(InputError, match=said):
         kind.from_sources(written(tmp_path, line), **GIVEN)
+
+
+@pytest.mark.parametrize(("loss", "fewest"), [("contrastive", 0), ("margin-mse", 1), ("kl", 2)])
+def test_a_loss_has_the_negatives_that_it_needs(loss: str, fewest: int) -> None:
+    assert ColbertTraining.from_sources(**GIVEN, loss=loss, negatives=fewest).scored_negatives == fewest
+    if fewest:
+        with pytest.raises(InputError, match=rf"negatives: loss {loss} .* at least {fewest}"):
+            ColbertTraining.from_sources(**GIVEN, loss=loss, negatives=fewest - 1)
 
 
 @pytest.mark.parametrize(
