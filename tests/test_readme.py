@@ -17,7 +17,7 @@ def blocks(language: str, heading: str) -> list[str]:
 
 def test_the_tour_of_the_command_line_runs_line_by_line(tmp_path: Path) -> None:
     offline = [block for block in blocks("sh", "The command line") if "--dataset" not in block]
-    assert len(offline) == 4
+    assert len(offline) == 5
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     script = "set -e\n" + "\n".join(offline)
     done = subprocess.run(["sh", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True)
@@ -25,6 +25,8 @@ def test_the_tour_of_the_command_line_runs_line_by_line(tmp_path: Path) -> None:
     assert "3 documents, sound" in done.stdout
     assert '"query": "which method compares token by token' in done.stdout
     assert '"id": "colbert"' in done.stdout
+    assert "interaction  " in done.stdout.split("query ")[-1]
+    assert "pylate.models.Dense" in (tmp_path / "my-colbert-for-pylate/modules.json").read_text()
 
 
 def test_the_tour_of_the_python_names_runs(tmp_path: Path) -> None:
