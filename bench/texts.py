@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from tokenizers import Tokenizer
 
-from ..encoders.checkpoint import Checkpoint
+from ..encoders.checkpoint import TASKS, Checkpoint
 from ..encoders.reading import TextReader
 from ..errors import InputError
 
@@ -31,7 +31,7 @@ class TextMaker:
         if not file.is_file():
             raise InputError(f"{checkpoint.name}: no tokenizer.json in {file.parent}, which texts are made for")
         self._checkpoint = checkpoint
-        self._readers = {task: TextReader(checkpoint, task) for task in ("query", "document")}
+        self._readers = {task: TextReader(checkpoint, task) for task in TASKS}
         self._random = np.random.default_rng(seed)
         self.words = _whole_words(Tokenizer.from_file(str(file)), self._random)
         if not self.words:

@@ -4,13 +4,13 @@ With numba, compiled kernels read float32 and float16 as they are, from memory o
 depend neither on the blocks nor on the number of threads. Without it, NumPy multiplies blocks.
 """
 
-import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..errors import InputError
+from ..jit.cores import cores
 from . import plain
 from .checks import check_memory, check_offsets, check_shapes, has_kernels
 from .cutting import cut
@@ -82,7 +82,7 @@ def _all_by_kernels(
     costs = 4 * (width + len(query_offsets)) + copied * (bounds[1] - bounds[0])
     for block in cut(costs, memory):
         inside = bounds[0][block], bounds[1][block]
-        best, _ = largest(documents, inside, panels, None, winning=False, threads=threads or _cores())
+        best, _ = largest(documents, inside, panels, None, winning=False, threads=threads or cores())
         found = np.empty((len(inside[0]), len(query_offsets) - 1), np.float32)
         add_up(best.reshape(-1, width), panels.lanes, query_offsets, found)
         yield block, found
@@ -103,10 +103,6 @@ def _all_by_numpy(
         found = np.zeros((len(best), len(query_offsets) - 1), np.float32)
         found[:, filled] = np.add.reduceat(best, query_offsets[filled], axis=1)
         yield block, found
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _checked(queries: Ragged, documents: Ragged) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -4,7 +4,6 @@ A query's scores with the centroids are computed once. Then three passes, each o
 posting lists of the nearest centroids; MaxSim over the centroids of documents' tokens; MaxSim on the codes.
 """
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -12,6 +11,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from ...jit.cores import cores
 from ..engine import Found
 from ..masks import Mask
 from .codec import Codec
@@ -197,15 +197,8 @@ class LateSearch:
 
 
 def _parallel(one: Callable[[int], Result], count: int, threads: int | None) -> list[Result]:
-    threads = min(threads or _cores(), count)
+    threads = min(threads or cores(), count)
     if threads <= 1:
         return [one(number) for number in range(count)]
     with ThreadPoolExecutor(threads) as pool:
         return list(pool.map(one, range(count)))
-
-
-def _cores() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

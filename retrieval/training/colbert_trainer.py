@@ -3,13 +3,14 @@
 from functools import partial
 from typing import Any
 
+import torch
 from sentence_transformers import MultiVectorEncoder, MultiVectorEncoderTrainer, MultiVectorEncoderTrainingArguments
 from sentence_transformers.multi_vector_encoder.data_collator import MultiVectorEncoderDataCollator
 from sentence_transformers.multi_vector_encoder.evaluation import MultiVectorInformationRetrievalEvaluator
 from torch import Tensor
 
-from ...maxsim.torch import maxsim
-from .losses import CachedMaxSimLoss, Objective, contrastive, kl_divergence, margin_mse, ragged
+from ...maxsim.torch import maxsim, ragged
+from .losses import CachedMaxSimLoss, Objective, contrastive, kl_divergence, margin_mse
 from .settings import ColbertTraining
 from .trainer import GuardedTrainer, LengthSorted, Parts
 
@@ -47,9 +48,8 @@ def score(queries: Tensor, documents: list[Tensor]) -> Tensor:
         queries: (queries, tokens, dim), zeros behind the tokens of each.
         documents: (tokens, dim) each.
     """
-    asked = ragged([query[query.any(1)] for query in queries])
-    found = ragged(documents)
-    return maxsim(asked.values, asked.offsets, found.values, found.offsets)
+    asked, bounds = ragged(queries, queries.any(2))
+    return maxsim(asked, bounds, torch.cat(documents), torch.tensor([0, *map(len, documents)]).cumsum(0))
 
 
 def make_evaluator(*args: Any, **kwargs: Any) -> MultiVectorInformationRetrievalEvaluator:  # noqa: ANN401 - its own

@@ -18,7 +18,7 @@ from sentence_transformers.base.losses.gradcache import RandContext, _create_min
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...maxsim.torch import maxsim, maxsim_pairs
+from ...maxsim.torch import maxsim, maxsim_pairs, ragged
 
 Objective = Callable[[Tensor, Tensor | None], Tensor]
 SMALLEST_RANGE = 1e-5
@@ -107,11 +107,6 @@ class Ragged:
         return F.pad(self.lengths.cumsum(0), (1, 0))
 
 
-def ragged(texts: Sequence[Tensor]) -> Ragged:
-    """Put at least one text's vectors, (tokens, dim) each, behind one another."""
-    return Ragged(torch.cat(list(texts)), torch.tensor([len(text) for text in texts], device=texts[0].device))
-
-
 def joined(parts: Sequence[Ragged]) -> Ragged:
     """Put texts behind one another."""
     return Ragged(torch.cat([part.values for part in parts]), torch.cat([part.lengths for part in parts]))
@@ -195,8 +190,9 @@ class CachedMaxSimLoss(torch.nn.Module):
     def _embed(self, chunk: "Chunk") -> Ragged:
         features = chunk()
         found = self.model(features, task=features["task"])
-        kept = found["attention_mask"].bool()  # of the tokens that are scored, which MultiVectorMask says
-        return Ragged(found["token_embeddings"][kept], kept.sum(1))
+        # the mask is of the tokens that are scored, which MultiVectorMask says
+        values, offsets = ragged(found["token_embeddings"], found["attention_mask"])
+        return Ragged(values, offsets.diff())
 
     def _loss(self, columns: list[list[Ragged]], labels: Tensor | None) -> Tensor:
         queries, documents = joined(columns[0]), joined([part for chunks in columns[1:] for part in chunks])
