@@ -1,0 +1,1 @@
+"""Tokenizers learnt from sources of texts, and what they cost on others."""
