@@ -1,4 +1,4 @@
-"""Commands that measure retrievers on benchmarks."""
+"""Commands that measure retrievers on benchmarks, and on collections of the user's own."""
 
 from pathlib import Path
 from typing import Annotated
@@ -26,3 +26,16 @@ def eval_beir(
     from ..eval.loading import choose_datasets
 
     evaluation.run(choose_datasets(dataset or [], data), data=data, split=split, source_url=source)
+
+
+@eval_app.command("local")
+@evaluation_command
+def eval_local(
+    evaluation: Evaluation,
+    folder: Annotated[list[Path], typer.Argument(help="A folder with corpus.jsonl, queries.jsonl and qrels/.")],
+    split: Annotated[str | None, typer.Option(help="Whose judgements. Default: test, else the only one.")] = None,
+) -> None:
+    """Evaluate models on collections of your own, which no table of public benchmarks says anything about."""
+    from ..eval.loading import load_local
+
+    evaluation.run([load_local(one, split) for one in folder])

@@ -55,6 +55,9 @@ class Evaluation:
     rerank: Annotated[
         int | None, typer.Option(min=1, help="Order so many results by their exact scores with the model's vectors.")
     ] = None
+    bm25: Annotated[
+        str | None, typer.Option(help="How words score, such as k1=0.9,b=0.4,identifiers=no. Default: k1=1.5,b=0.75.")
+    ] = None
     exact: Annotated[bool, typer.Option("--exact", help="Compare with every document.")] = False
     nprobe: Annotated[int | None, typer.Option(min=1, help="Centroids or lists to look into.")] = None
     candidates: Annotated[int | None, typer.Option(min=1, help="Of a late index: documents to score exactly.")] = None
@@ -70,6 +73,9 @@ class Evaluation:
     ] = None
     index_folder: Annotated[
         Path | None, typer.Option(help="Folder for indexes of all models and sets. Default: beside the results.")
+    ] = None
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder that keeps vectors of texts for all sets and settings. Default: none.")
     ] = None
     device: Device = None
     precision: Precision = None
@@ -107,6 +113,7 @@ class Evaluation:
             measures=parse_measures(self.measure) if self.measure else DEFAULT_MEASURES,
             depth=self.depth,
             index_folder=self.index_folder,
+            cache=self.cache,
             force=self.force,
             **where,
         )
@@ -117,6 +124,7 @@ class Evaluation:
 
     def _way(self) -> "Way":
         from ..eval.ways import Way
+        from ..index.bm25 import BM25, DEFAULT
 
         return Way(
             self.mode.value if self.mode else None,
@@ -124,6 +132,7 @@ class Evaluation:
             _given(exact=self.exact or None, nprobe=self.nprobe, candidates=self.candidates),
             _given(structure=self.structure, nbits=self.nbits, target_recall=self.target_recall),
             _given(precision=self.precision, **self._reading),
+            DEFAULT if self.bm25 is None else BM25.parse(self.bm25),
         )
 
     @property

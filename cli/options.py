@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from ..errors import InputError
+
 Model = Annotated[str, typer.Option("--model", "-m", help="Model folder or hub name.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; by default the best there is.")]
 Precision = Annotated[
@@ -40,6 +42,18 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")
 def print_json(value: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
     """Print one JSON document."""
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def whole_numbers(text: str, flag: str) -> list[int]:
+    """Read whole numbers with commas between them.
+
+    Raises:
+        InputError: It is something else.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() for part in parts):
+        raise InputError(f"{flag} {text}: expected whole numbers with commas between them, such as 64,128")
+    return [int(part) for part in parts]
 
 
 def tell(message: str) -> None:

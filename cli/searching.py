@@ -3,7 +3,7 @@
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -68,7 +68,7 @@ def search(
 
     way = mode.value if mode else None
     options = {"exact": exact or None, "nprobe": nprobe, "candidates": candidates}
-    given = {name: value for name, value in options.items() if value is not None}
+    given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     lexical = way == "lexical" and rerank is None
     explain = explain or html is not None
     if explain:

@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING
 from ..errors import InputError
 from ..resident import forget_peak
 from ..retrieval.encoder import kind_of
-from .costs import index_costs, latency, peak_memory, reset_device_peak
+from ..retrieval.words import ENGINE, Words
+from .caching.encoder import CachedEncoder
+from .costs import exact_recall, index_costs, latency, peak_memory, reset_device_peak
+from .counts import missing_relevant
 from .evaluate import DEFAULT_DEPTH, Report, evaluate, search_settings
 from .loading import Benchmark, load_benchmark
 from .measures import DEFAULT_MEASURES, Measure, parse_measures
 from .results import discard, finished, save, set_folder, way_folder
 from .ways import Way
-from .words import ENGINE, Words
 
 if TYPE_CHECKING:
     from ..retrieval.encoder import Encoder
@@ -39,6 +41,7 @@ def evaluate_beir(
     measures: Sequence[Measure | str] = DEFAULT_MEASURES,
     depth: int = DEFAULT_DEPTH,
     index_folder: Path | None = None,
+    cache: Path | None = None,
     force: bool = False,
     on_message: Callable[[str], object] = lambda message: None,
 ) -> list[Report]:
@@ -57,6 +60,7 @@ def evaluate_beir(
         depth: Number of results to search for.
         index_folder: Folder for the indexes of any number of models and sets; by default each index lies in
             `<output>/<set>`. One of another encoder, precision or state of the corpus is replaced.
+        cache: Folder that keeps the vectors of texts, see `caching.encoder`; None keeps none.
         force: Encode and evaluate again what is already finished.
         on_message: Is told what is skipped and what begins.
 
@@ -64,7 +68,7 @@ def evaluate_beir(
         InputError: A set is named twice or cannot be loaded, or the encoder cannot do what `way` asks for.
     """
     measures = parse_measures(measures)
-    searcher = _searcher(encoder, way)
+    searcher = _searcher(encoder, way, cache)
     benchmarks = load_benchmarks(datasets, split, data, source_url)
     settings = [search_settings(searcher, benchmark, measures, depth, way) for benchmark in benchmarks]
     label = way.label(kind_of(searcher))
@@ -80,11 +84,17 @@ def evaluate_beir(
             index = _index_place(benchmark, searcher, way, output, index_folder)
             report = _evaluate_one(searcher, benchmark, index, way, measures, depth, force)
             save(report, place)
+            if missing := report.counts["relevant_documents_missing"]:
+                on_message(f"{benchmark.name}: {missing:,} documents judged relevant are not in the corpus")
         else:
             on_message(
                 f"{benchmark.name}: finished before, see {set_folder(place, benchmark.name)}; --force runs it again"
             )
         reports.append(report)
+    if isinstance(searcher, CachedEncoder):
+        if searcher.size:
+            on_message(searcher.summary())
+        searcher.close()
     return reports
 
 
@@ -109,17 +119,19 @@ def load_benchmarks(
     return benchmarks
 
 
-def _searcher(encoder: "Encoder | None", way: Way) -> "Encoder":
+def _searcher(encoder: "Encoder | None", way: Way, cache: Path | None) -> "Encoder":
     if encoder is None:
         if way.needs_encoder:
             raise InputError("no model given; only a lexical search does without one")
+        if cache is not None:
+            raise InputError("a lexical search encodes nothing; leave out the cache")
         return Words()
     if not way.needs_encoder:
         raise InputError(
             f"{encoder.name}: a lexical search goes by words alone; leave the encoder out, or rerank with it"
         )
     way.check(encoder)
-    return encoder
+    return encoder if cache is None else CachedEncoder(encoder, cache)
 
 
 def _index_place(benchmark: Benchmark, encoder: "Encoder", way: Way, output: Path, index_folder: Path | None) -> Path:
@@ -140,6 +152,7 @@ def _evaluate_one(
     force: bool,
 ) -> Report:
     from ..retrieval.build import build_index
+    from ..retrieval.retriever import Retriever
 
     device = str(getattr(encoder, "device", "cpu"))
     forget_peak()
@@ -150,14 +163,22 @@ def _evaluate_one(
     # the index is a part of the results: it goes with the encoder and the corpus that they are of
     with build_index(source, encoder, index, empty="keep", overwrite=True, reuse=not force, engine=engine) as built:
         seconds = {"index": round(time.perf_counter() - started, 3)}
+        missing = missing_relevant(built.index, benchmark.qrels)
         report = evaluate(built, benchmark, measures, depth, way)
         k, arguments = report.settings["depth"], way.arguments()
+        uncached, cache = built, {}
+        if isinstance(encoder, CachedEncoder):  # a query takes as long as its encoding does
+            uncached, cache = Retriever(encoder.inner, built.index), {"cache_bytes": encoder.size}
+        queries = list(benchmark.queries.values())
         costs = {
             **index_costs(built.index, way.needs_encoder),
-            **latency(lambda texts: built.search_ids(texts, k, **arguments), list(benchmark.queries.values())),
+            **latency(lambda texts: uncached.search_ids(texts, k, **arguments), queries),
+            **({} if way.mode == "lexical" else exact_recall(built.index, encoder, queries, way.options)),
             **peak_memory(device),
+            **cache,
         }
-    return replace(report, seconds={**seconds, **report.seconds}, costs=costs)
+    counts = report.counts | {"relevant_documents_missing": missing}
+    return replace(report, seconds={**seconds, **report.seconds}, counts=counts, costs=costs)
 
 
 def _beginning(benchmark: Benchmark) -> str:

@@ -148,7 +148,7 @@ def evaluate(
         settings=settings,
         documents=len(retriever_or_run.index),
         seconds={"search": round(time.perf_counter() - started, 3)},
-        way="" if way is None or not way.needs_encoder else way.label(_kind(encoder)),  # "BM25" says it already
+        way="" if way is None else way.label(_kind(encoder) if way.needs_encoder else "lexical"),  # as "BM25" says
     )
 
 

@@ -86,11 +86,29 @@ def load_benchmark(
         InputError: There is no such benchmark or split, it cannot be downloaded, or its parts do not fit together.
     """
     folder = BeirFolder(_locate(name, split, data, source_url))
-    entry = BENCHMARKS.get(str(name)) or BENCHMARKS.get(folder.path.resolve().name)
+    return _loaded(folder, BENCHMARKS.get(str(name)) or BENCHMARKS.get(folder.path.resolve().name), split)
+
+
+def load_local(path: str | Path, split: str | None = None) -> Benchmark:
+    """Load a folder in BEIR's layout as a set of the user's own, even where it is called as a public one.
+
+    Args:
+        path: The folder.
+        split: Which judgements; None takes `test`, else the only one.
+
+    Raises:
+        InputError: It is no such folder, has no such split, or its parts do not fit together.
+    """
+    if not BeirFolder.is_one(path):
+        raise InputError(f"{path}: {'not' if Path(path).is_dir() else 'no such folder; expected'} {LAYOUT}")
+    return _loaded(BeirFolder(Path(path)), None, split)
+
+
+def _loaded(folder: BeirFolder, entry: Entry | None, split: str | None) -> Benchmark:
     problem = size_problem(folder, entry) if entry else None
     if entry and problem:
         ours = folder.path.resolve().is_relative_to(cache_folder().resolve())
-        cure = "delete the folder to download it again" if ours else "rename the folder if it is another set"
+        cure = "delete the folder to download it again" if ours else "if it is another set, see: modernir eval local"
         raise InputError(f"{folder.path}: not {entry.name} as published: {problem}; {cure}")
     split = _choose_split(folder, entry, split)
     qrels = folder.qrels(split)
@@ -236,4 +254,6 @@ def _choose_split(folder: BeirFolder, entry: Entry | None, split: str | None) ->
             return candidate
     if len(splits) == 1:
         return splits[0]
-    raise InputError(f"{folder.path}: name a split with --split; there: {', '.join(splits) or 'none'}")
+    if not splits:
+        raise InputError(f"{folder.path}: no judgements; expected qrels/<split>.tsv in it")
+    raise InputError(f"{folder.path}: name a split with --split; there: {', '.join(splits)}")

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
+from ..retrieval.words import Words
 from .beir import DEFAULT_WAY, evaluate_beir, load_benchmarks
 from .evaluate import Report
 from .loading import Benchmark
 from .ways import Way
-from .words import Words
 
 if TYPE_CHECKING:
     from ..retrieval.encoder import Encoder

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import InputError
+from ..index.bm25 import BM25, DEFAULT
 from ..index.kinds import check_known, checked_kind
 from ..retrieval.encoder import Encoder, kind_of
 from ..retrieval.modes import MODES
@@ -28,6 +29,7 @@ class Way:
         engine: Settings of the index: `structure`, `nbits`, `target_recall`; see `Index.create`.
         encoder: What the encoder was asked for when it was loaded, such as `precision` or `pool_factor`. It names
             results and indexes apart; the encoder itself is told by whoever loads it.
+        bm25: How words are scored, in the modes that go by them.
 
     Raises:
         InputError: There is no such mode, or settings contradict each other.
@@ -38,6 +40,7 @@ class Way:
     options: Mapping[str, Any] = field(default_factory=dict)
     engine: Mapping[str, Any] = field(default_factory=dict)
     encoder: Mapping[str, Any] = field(default_factory=dict)
+    bm25: BM25 = DEFAULT
 
     def __post_init__(self) -> None:
         if self.mode is not None and self.mode not in MODES:
@@ -47,6 +50,8 @@ class Way:
         beside = [name for name, value in self.options.items() if name in ("nprobe", "candidates") and value]
         if self.options.get("exact") and beside:
             raise InputError(f"exact search compares with every document; leave out {_listed(beside)} or exact")
+        if self.bm25 != DEFAULT and self.mode not in ("lexical", "hybrid"):
+            raise InputError(f"BM25 with {self.bm25}: no words are searched for; choose mode lexical or hybrid")
         if self.mode == "lexical":
             idle = list(self.options) if self.rerank else [*self.options, *self.engine, *self.encoder]
             if idle:
@@ -87,7 +92,8 @@ class Way:
     def arguments(self, more: int = 0) -> dict[str, Any]:
         """Return what `Retriever.search_ids` takes; `more` results may be dropped afterwards."""
         rerank = {} if self.rerank is None else {"rerank": self.rerank + more}
-        return ({} if self.mode is None else {"mode": self.mode}) | rerank | dict(self.options)
+        words = {} if self.bm25 == DEFAULT else {"bm25": self.bm25}
+        return ({} if self.mode is None else {"mode": self.mode}) | rerank | words | dict(self.options)
 
     def settings(self, kind: str) -> dict[str, Any]:
         """Return what a report keeps of it, as JSON values.
@@ -96,17 +102,24 @@ class Way:
             kind: The encoder's.
         """
         rerank = {} if self.rerank is None else {"rerank": self.rerank}
-        return {"search": {"mode": self.mode or kind} | rerank | dict(self.options), "index": dict(self.engine)}
+        search = {"mode": self.mode or kind} | rerank | self._words | dict(self.options)
+        return {"search": search, "index": dict(self.engine)}
 
     def label(self, kind: str) -> str:
         """Return its name in folders and tables, such as `nbits=2,hybrid,rerank=200`; empty for the default.
 
         Args:
-            kind: The encoder's, whose own mode goes without saying.
+            kind: The encoder's, whose own mode goes without saying; "lexical" where there is none.
         """
         mode = [self.mode] if self.mode not in (None, kind) else []
+        words = [str(self.bm25)] if self.bm25 != DEFAULT else []
         rerank = {} if self.rerank is None else {"rerank": self.rerank}
-        return ",".join([*_named({**self.encoder, **self.engine}), *mode, *_named({**rerank, **self.options})])
+        return ",".join([*_named({**self.encoder, **self.engine}), *mode, *words, *_named({**rerank, **self.options})])
+
+    @property
+    def _words(self) -> dict[str, Any]:
+        different = self.bm25.different()
+        return {"bm25": different} if different else {}
 
     @property
     def index_label(self) -> str:

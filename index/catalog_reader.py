@@ -14,6 +14,7 @@ import numpy as np
 
 from ..errors import InputError
 from . import lexical
+from .bm25 import BM25, DEFAULT
 from .connection import connect, is_immutable
 from .documents import Document
 from .filters import Filter
@@ -175,12 +176,28 @@ class CatalogReader:
             for identifier, text, title, metadata in self._by_value(query, ids)
         }
 
-    def search_text(self, query: str, k: int, condition: Filter | None) -> list[tuple[str, float]]:
+    def search_text(
+        self, query: str, k: int, condition: Filter | None, bm25: BM25 = DEFAULT
+    ) -> list[tuple[str, float]]:
         """Return (id, BM25 score) of the k best documents, best first."""
         with self.snapshot():
-            found = self._lexical.search(query, k, condition)
+            found = self._lexical.search(query, k, condition, bm25)
             names = dict(self._by_value("SELECT key, id FROM documents WHERE key IN ({})", [key for key, _ in found]))
         return [(names[key], score) for key, score in found]
+
+    def score_text(self, query: str, ids: Sequence[str], bm25: BM25 = DEFAULT) -> dict[str, float]:
+        """Return id to BM25 score for the ids that the index holds; 0 for one without a word of the query."""
+        with self.snapshot():
+            found = sorted((key, identifier) for identifier, key in self.keys(ids).items())
+            scores = self._lexical.score(query, np.array([key for key, _ in found], np.int64), bm25)
+        return {identifier: float(score) for (_, identifier), score in zip(found, scores, strict=True)}
+
+    def documents_after(self, key: int, count: int) -> tuple[list[Document], int]:
+        """Return the next documents in the order of adding, at most `count`, and the key of the last of them."""
+        query = "SELECT key, id, text, title, metadata FROM documents WHERE key > ? ORDER BY key LIMIT ?"
+        rows = self._rows(query, (key, count))
+        found = [Document(identifier, text, title, json.loads(data)) for _, identifier, text, title, data in rows]
+        return found, rows[-1][0] if rows else key
 
     def damage(self) -> list[str]:
         """Return what is wrong with the file, one line a fault."""

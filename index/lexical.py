@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from ..errors import InputError
+from .bm25 import BM25, DEFAULT
 from .filters import Filter
 from .lexical_postings import PostingReader, Postings
 from .lexical_terms import TOKENIZER, identifier_words, query_terms
@@ -42,9 +43,6 @@ END;
 
 `INSERT OR REPLACE` would leave the replaced document in the index (SQLite runs no delete trigger for it): delete first.
 """
-
-K1, B = 1.5, 0.75
-"""BM25's saturation of term counts and its share of length normalisation (Robertson and Zaragoza 2009)."""
 
 MAX_TERMS = 256
 """Of a query of more different terms, the rarest are searched for."""
@@ -93,9 +91,11 @@ def damage(connection: sqlite3.Connection) -> list[str]:
     return []
 
 
-def search(connection: sqlite3.Connection, query: str, k: int, filter: Filter | None = None) -> list[tuple[int, float]]:
+def search(
+    connection: sqlite3.Connection, query: str, k: int, filter: Filter | None = None, bm25: BM25 = DEFAULT
+) -> list[tuple[int, float]]:
     """Return the best documents for a query; see `Lexical.search`, which is quicker for several queries."""
-    return Lexical(connection, kept_bytes=0).search(query, k, filter)
+    return Lexical(connection, kept_bytes=0).search(query, k, filter, bm25)
 
 
 class Lexical:
@@ -110,7 +110,7 @@ class Lexical:
         self._connection = connection
         self._reader = PostingReader(connection, kept_bytes)
 
-    def search(self, query: str, k: int, filter: Filter | None = None) -> list[tuple[int, float]]:
+    def search(self, query: str, k: int, filter: Filter | None = None, bm25: BM25 = DEFAULT) -> list[tuple[int, float]]:
         """Return the documents with the highest BM25 scores.
 
         The query is a bag of words: quotes and operators mean nothing, and a word that stands twice counts twice.
@@ -119,6 +119,7 @@ class Lexical:
             query: Any text.
             k: The most documents to return, at least 1.
             filter: Only documents that it lets through are returned; scores do not depend on it.
+            bm25: How to score.
 
         Returns:
             Keys and scores, best first, equal scores by ascending key; documents without a word of the query are
@@ -129,16 +130,34 @@ class Lexical:
         """
         if k < 1:
             raise InputError(f"k = {k}: ask for at least one result")
-        terms = query_terms(query)
         with _one_state(self._connection):
-            self._reader.refresh()
-            names = list(terms) if len(terms) <= MAX_TERMS else self._reader.rarest(terms, MAX_TERMS)
-            found = [(terms[name], self._reader.postings(name)) for name in names]
-            lists = [(count, postings) for count, postings in found if len(postings.keys)]
-            documents, tokens = self._reader.totals()  # after the postings, whose reading writes pending changes out
-            if not lists:
-                return []
-            return self._best(_Scorer(lists, documents, tokens), k, filter)
+            scorer = self._scorer(query, bm25)
+            return [] if scorer is None else self._best(scorer, k, filter)
+
+    def score(self, query: str, keys: np.ndarray, bm25: BM25 = DEFAULT) -> np.ndarray:
+        """Return the BM25 scores of some documents.
+
+        Args:
+            query: As in `search`.
+            keys: (n,) int64, ascending, of documents in the index.
+            bm25: How to score.
+
+        Returns:
+            (n,) float64; 0 for a document without a word of the query.
+        """
+        with _one_state(self._connection):
+            scorer = self._scorer(query, bm25)
+            return np.zeros(len(keys)) if scorer is None else scorer.scores(*self._reader.lengths(keys, None))
+
+    def _scorer(self, query: str, bm25: BM25) -> "_Scorer | None":
+        """Read what scores a query, or None where no document has a word of it; inside one state."""
+        terms = query_terms(query, bm25.identifiers)
+        self._reader.refresh(bm25.identifiers)
+        names = list(terms) if len(terms) <= MAX_TERMS else self._reader.rarest(terms, MAX_TERMS)
+        found = [(terms[name], self._reader.postings(name)) for name in names]
+        lists = [(count, postings) for count, postings in found if len(postings.keys)]
+        documents, tokens = self._reader.totals()  # after the postings, whose reading writes pending changes out
+        return _Scorer(lists, documents, tokens, bm25) if lists else None
 
     def _best(self, scorer: "_Scorer", k: int, filter: Filter | None) -> list[tuple[int, float]]:
         """Score candidates in the order of what they could reach, until no other can be among the best k."""
@@ -161,16 +180,17 @@ class Lexical:
 
 
 class _Scorer:
-    """BM25 of one query: sum over its terms of weight × count / (count + K1 (1 − B + B length / mean length)).
+    """BM25 of one query: sum over its terms of weight × count / (count + k1 (1 − b + b length / mean length)).
 
-    The weight is (K1 + 1) ln(1 + (N − n + 0.5) / (n + 0.5)) for a term in n of N documents, as in Lucene, times the
+    The weight is (k1 + 1) ln(1 + (N − n + 0.5) / (n + 0.5)) for a term in n of N documents, as in Lucene, times the
     number of times that the query has it.
     """
 
-    def __init__(self, lists: list[tuple[int, Postings]], documents: int, tokens: int) -> None:
+    def __init__(self, lists: list[tuple[int, Postings]], documents: int, tokens: int, bm25: BM25) -> None:
+        self._bm25 = bm25
         self._mean_length = tokens / documents
         self._lists = [
-            (count * (K1 + 1) * float(np.log1p((documents - n + 0.5) / (n + 0.5))), postings)
+            (count * (bm25.k1 + 1) * float(np.log1p((documents - n + 0.5) / (n + 0.5))), postings)
             for count, postings in lists
             for n in [len(postings.keys)]
         ]
@@ -178,7 +198,7 @@ class _Scorer:
     def bounds(self) -> tuple[np.ndarray, np.ndarray]:
         """Return every document with a term, keys (n,) int64, and what its score is below, (n,) float64."""
         keys = np.concatenate([postings.keys for _, postings in self._lists])
-        parts = np.concatenate([weight * _saturated(postings.counts, 0.0) for weight, postings in self._lists])
+        parts = np.concatenate([weight * self._saturated(postings.counts, 0.0) for weight, postings in self._lists])
         order = np.argsort(keys, kind="stable")  # a merge: each list is in order
         keys, parts = keys[order], parts[order]
         first = np.flatnonzero(np.diff(keys, prepend=-1))
@@ -191,12 +211,12 @@ class _Scorer:
         for weight, postings in self._lists:
             place = np.minimum(np.searchsorted(postings.keys, keys), len(postings.keys) - 1)
             counts = np.where(postings.keys[place] == keys, postings.counts[place], 0)
-            scores += weight * _saturated(counts, relative)
+            scores += weight * self._saturated(counts, relative)
         return scores
 
-
-def _saturated(counts: np.ndarray, relative_length: np.ndarray | float) -> np.ndarray:
-    return counts / (counts + K1 * (1 - B + B * relative_length))
+    def _saturated(self, counts: np.ndarray, relative_length: np.ndarray | float) -> np.ndarray:
+        k1, b = self._bm25.k1, self._bm25.b
+        return counts / (counts + k1 * (1 - b + b * relative_length))
 
 
 @contextmanager

@@ -51,13 +51,19 @@ class PostingReader:
         self._kept: OrderedDict[str, Postings] = OrderedDict()
         self._held = 0
         self._version = -1
+        self._identifiers = True
 
-    def refresh(self) -> None:
-        """Forget what is kept if the catalog has changed; to be called inside the transaction that reads it."""
+    def refresh(self, identifiers: bool = True) -> None:
+        """Forget what is kept if the catalog has changed; to be called inside the transaction that reads it.
+
+        Args:
+            identifiers: Whether what is read next takes the words of identifiers into account.
+        """
         version = self._connection.execute("PRAGMA data_version").fetchone()[0]
-        if version != self._version or self._connection.total_changes:
+        changed = version != self._version or self._connection.total_changes
+        if changed or identifiers != self._identifiers:
             self._kept.clear()
-            self._held, self._version = 0, version
+            self._held, self._version, self._identifiers = 0, version, identifiers
 
     def postings(self, term: str) -> Postings:
         """Return the documents that hold a term."""
@@ -81,7 +87,7 @@ class PostingReader:
         """Return the number of documents and the number of tokens that they have together."""
         row = self._connection.execute("SELECT block FROM lexical_data WHERE id = 1").fetchone()
         numbers = _varints(row[0]) if row else np.empty(0, np.int64)
-        return (int(numbers[0]), int(numbers[1:].sum())) if len(numbers) else (0, 0)
+        return (int(numbers[0]), int(numbers[1:][self._columns].sum())) if len(numbers) else (0, 0)
 
     def lengths(self, keys: np.ndarray, chosen: Filter | None) -> tuple[np.ndarray, np.ndarray]:
         """Return those of some documents that a filter lets through, and their lengths.
@@ -104,10 +110,15 @@ class PostingReader:
         if not rows:
             return np.empty(0, np.int64), np.empty(0, np.int64)
         columns = _varints(b"".join(size for _, size in rows)).reshape(len(rows), -1)
-        return np.array([key for key, _ in rows], np.int64), columns.sum(axis=1)
+        return np.array([key for key, _ in rows], np.int64), columns[:, self._columns].sum(axis=1)
+
+    @property
+    def _columns(self) -> slice:
+        return slice(None) if self._identifiers else slice(0, -1)  # the words of identifiers are the last
 
     def _occurrences(self, term: str) -> np.ndarray:
-        query = "SELECT {} FROM lexical_occurrences WHERE term = ?"
+        columns = "" if self._identifiers else " AND col != 'words'"
+        query = f"SELECT {{}} FROM lexical_occurrences WHERE term = ?{columns}"
         try:
             # One text parsed at once takes half of the time of a row for every occurrence.
             row = self._connection.execute(query.format("group_concat(doc)"), (term,)).fetchone()

@@ -37,13 +37,13 @@ def identifier_words(title: str, text: str) -> str:
     return " ".join(dict.fromkeys(word for parts in split for word in parts))
 
 
-def query_terms(query: str) -> Counter[str]:
-    """Return the terms of a query and how often it has each; the words of its identifiers are terms too.
+def query_terms(query: str, identifiers: bool = True) -> Counter[str]:
+    """Return the terms of a query and how often it has each; its identifiers' words are terms too, if wanted.
 
     Stop words are left out, unless the query is made of nothing else.
     """
     readable = query.encode("utf-8", "replace").decode()  # half a surrogate pair is no text for SQLite
-    terms = Counter(_tokenized(f"{readable} {identifier_words('', readable)}"))
+    terms = Counter(_tokenized(f"{readable} {identifier_words('', readable)}" if identifiers else readable))
     content = Counter({term: count for term, count in terms.items() if term not in _stemmed_stop_words()})
     return content or terms
 

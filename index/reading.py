@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
+from .bm25 import BM25, DEFAULT
 from .catalog import Catalog
 from .documents import Document
 from .filters import compile_filter
@@ -18,6 +19,7 @@ from .view import View, read_view
 
 Ranked = tuple[list[list[str]], list[np.ndarray]]
 """Ids and scores (≤ k,) float32 of each query, best first."""
+DOCUMENTS_AT_ONCE = 1024
 
 
 class IndexReader:
@@ -81,17 +83,42 @@ class IndexReader:
         scores, positions = view.engine.search(view.vectors, masks, queries, k, options)
         return [view.ids(found) for found in positions], scores
 
-    def search_text(self, queries: Sequence[str], k: int = 10, filter: str | None = None) -> Ranked:
+    def search_text(
+        self, queries: Sequence[str], k: int = 10, filter: str | None = None, bm25: BM25 = DEFAULT
+    ) -> Ranked:
         """Return the k best documents of each query by BM25 on their titles and texts, in the form of `search`.
+
+        Args:
+            queries: Texts.
+            k: Documents a query; fewer where fewer hold a word of it.
+            filter: What a document's metadata must fulfil, see `compile_filter`.
+            bm25: How to score.
 
         Raises:
             InputError: k is not positive, or the filter is wrong.
         """
         _check_k(k)
         condition = None if filter is None else compile_filter(filter)
-        found = [self._catalog.search_text(query, k, condition) for query in queries]
+        found = [self._catalog.search_text(query, k, condition, bm25) for query in queries]
         ids = [[identifier for identifier, _ in hits] for hits in found]
         return ids, [np.array([score for _, score in hits], np.float32) for hits in found]
+
+    def score_text(
+        self, queries: Sequence[str], ids: Sequence[Sequence[str]], bm25: BM25 = DEFAULT
+    ) -> list[np.ndarray]:
+        """Return each query's BM25 scores with documents of its own; see `score`.
+
+        Returns:
+            (n,) float32 each; 0 for a document without a word of the query, −inf for one that the index does not hold.
+
+        Raises:
+            InputError: There are not as many lists as queries.
+        """
+        if len(ids) != len(queries):
+            raise InputError(f"{len(queries)} queries and {len(ids)} lists of ids; expected as many")
+        pairs = zip(queries, ids, strict=True)
+        found = [(row, self._catalog.score_text(query, row, bm25)) for query, row in pairs]
+        return [np.array([scores.get(name, -np.inf) for name in row], np.float32) for row, scores in found]
 
     def score(self, query_vectors: Any, ids: Sequence[Sequence[str]]) -> list[np.ndarray]:  # noqa: ANN401
         """Return each query's exact scores with documents of its own, such as those that another search found.
@@ -142,6 +169,13 @@ class IndexReader:
     def documents(self, ids: Sequence[str]) -> dict[str, Document]:
         """Return id to document for those of `ids` that the index holds."""
         return self._catalog.documents(ids)
+
+    def stream(self) -> Iterator[list[Document]]:
+        """Yield all documents in blocks, in the order of adding; each block is of the newest state."""
+        block, last = self._catalog.documents_after(-1, DOCUMENTS_AT_ONCE)
+        while block:
+            yield block
+            block, last = self._catalog.documents_after(last, DOCUMENTS_AT_ONCE)
 
     def vectors(self) -> Iterator[tuple[list[str], Any]]:
         """Yield blocks of ids and their vectors, decoded, in the order of adding; what one call yields is one state."""

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
+from ..index.bm25 import BM25, DEFAULT
 from ..index.index import Index
 from .encoder import Encoder
 from .fusion import weighted_sum
@@ -32,6 +33,7 @@ class Search:
         filter: What a document's metadata must fulfil, see `compile_filter`.
         rerank: Take so many documents of the search and order them by their exact scores with the index's vectors.
         options: Settings of the vector search, such as `exact` or `nprobe`; see `Index.search`.
+        bm25: How a search by words scores.
     """
 
     k: int = 10
@@ -39,6 +41,7 @@ class Search:
     filter: str | None = None
     rerank: int | None = None
     options: Mapping[str, Any] | None = None
+    bm25: BM25 = DEFAULT
 
     def needs_encoder(self) -> bool:
         """Say whether queries have to be encoded."""
@@ -63,10 +66,10 @@ def search_index(index: Index, encoder: Encoder | None, queries: Sequence[str], 
     depth = search.rerank or search.k
     vectors = encoder.encode_queries(queries) if encoder is not None and search.needs_encoder() else None
     if mode == "lexical":
-        hits = _pairs(*index.search_text(queries, depth, search.filter))
+        hits = _pairs(*index.search_text(queries, depth, search.filter, search.bm25))
     elif mode == "hybrid":
         wider = max(depth, HYBRID_DEPTH)
-        by_words = _pairs(*index.search_text(queries, wider, search.filter))
+        by_words = _pairs(*index.search_text(queries, wider, search.filter, search.bm25))
         by_vectors = _pairs(*index.search(vectors, wider, search.filter, **(search.options or {})))
         hits = [weighted_sum(lists, HYBRID_WEIGHTS)[:depth] for lists in zip(by_vectors, by_words, strict=True)]
     else:

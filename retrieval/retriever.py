@@ -8,6 +8,7 @@ from typing import Any
 
 from ..encoders.encoder import encode_blocks
 from ..errors import InputError
+from ..index.bm25 import BM25, DEFAULT
 from ..index.documents import Document
 from ..index.index import Index
 from .cuts import cut_so_far, tell_of_cuts
@@ -158,10 +159,11 @@ class Retriever:
         mode: str | None = None,
         filter: str | None = None,
         rerank: int | None = None,
+        bm25: BM25 = DEFAULT,
         **options: Any,  # noqa: ANN401 - each kind has its own
     ) -> Hits:
         """Return (id, score) of the k best documents of each query, best first; see `search`."""
-        search = Search(k, mode, filter, rerank, options)
+        search = Search(k, mode, filter, rerank, options, bm25)
         if not search.needs_encoder():
             return search_index(self.index, None, queries, search)
         cut = cut_so_far(self.encoder, "queries")
@@ -176,6 +178,7 @@ class Retriever:
         mode: str | None = None,
         filter: str | None = None,
         rerank: int | None = None,
+        bm25: BM25 = DEFAULT,
         **options: Any,  # noqa: ANN401 - each kind has its own
     ) -> list[list[Hit]]:
         """Return the k best documents of each query, best first, with their texts.
@@ -186,12 +189,13 @@ class Retriever:
             mode: "dense" or "late", as the index holds them (the default), "lexical" or "hybrid".
             filter: What a document's metadata must fulfil, see `compile_filter`.
             rerank: Take so many documents of the search and order them by their exact scores.
+            bm25: How a search by words scores.
             options: Settings of the vector search, see `Index.search`.
 
         Raises:
             InputError: A value is not one of those that there are.
         """
-        found = self.search_ids(queries, k, mode, filter, rerank, **options)
+        found = self.search_ids(queries, k, mode, filter, rerank, bm25, **options)
         documents = self.index.documents([identifier for hits in found for identifier, _ in hits])
         return [
             [Hit(identifier, score, documents[identifier]) for identifier, score in hits if identifier in documents]

@@ -12,7 +12,7 @@ import pytest
 from modernir.errors import InputError
 from modernir.eval import loading
 from modernir.eval.benchmarks import BENCHMARKS, SOURCES, Entry, parts
-from modernir.eval.loading import choose_datasets, load_benchmark
+from modernir.eval.loading import choose_datasets, load_benchmark, load_local
 from modernir.eval.measures import Measure
 
 SMALL = Entry("small", documents=4, queries=2, licence="CC0", splits=("dev", "test"))
@@ -245,3 +245,18 @@ def test_scifact_has_the_published_sizes(real_data: Path, monkeypatch: pytest.Mo
     assert len(benchmark.queries) == len(benchmark.qrels) == 300
     assert sum(map(len, benchmark.qrels.values())) == 339
     assert load_benchmark("scifact", split="train", data=real_data / "beir" / "scifact").split == "train"
+
+
+def test_a_folder_without_judgements_is_told_so(tmp_path: Path, make_beir: Callable[..., Path]) -> None:
+    with pytest.raises(InputError, match=r"no judgements; expected qrels/<split>\.tsv in it"):
+        load_local(make_beir(tmp_path / "mine", qrels={}))
+    with pytest.raises(InputError, match="no such folder; expected"):
+        load_local(tmp_path / "gone")
+
+
+def test_a_local_folder_may_be_called_as_a_public_set(tmp_path: Path, make_beir: Callable[..., Path]) -> None:
+    folder = make_beir(tmp_path / "small", corpus={"d1": "red apples"})
+    with pytest.raises(InputError, match="expected 4 documents, found 1; if it is another set, see: modernir eval"):
+        load_benchmark("small", data=folder)
+    own = load_local(folder, "dev")
+    assert (own.name, own.entry, own.split, set(own.queries)) == ("small", None, "dev", {"q1"})

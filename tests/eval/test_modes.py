@@ -250,8 +250,30 @@ def test_a_report_says_what_it_cost(forest: Path, tmp_path: Path, hash_encoder: 
     assert 0 < costs["p50_ms"] <= costs["p95_ms"]
     assert costs["index_bytes"] > costs["vector_bytes"] >= 60 * 8 * 4
     assert costs.get("peak_memory_bytes", 1 << 24) >= 1 << 24
+    assert (costs["recall_queries"], costs["exact_recall@10"], costs["exact_recall@100"]) == (6, 1.0, 1.0)
     other = evaluate_beir(encoder, [forest], output=output, way=Way("hybrid"))[0]
     assert other.costs["encode_seconds"] == costs["encode_seconds"]  # of the build, which was one
+
+
+def test_what_an_index_loses_is_the_share_of_the_exact_best_that_it_misses(
+    tiny_beir: Path, tiny_colbert: Path, tmp_path: Path
+) -> None:
+    from modernir.retrieval.retriever import Retriever
+
+    encoder = load_encoder(tiny_colbert, "cpu", "fp32")
+    way = Way(engine={"nbits": 2}, options={"candidates": 2, "nprobe": 1})
+    report = evaluate_beir(encoder, [tiny_beir], output=tmp_path / "out", way=way)[0]
+    place = tmp_path / "out" / "fruit" / "index@nbits=2"
+    queries = [json.loads(line)["text"] for line in (tiny_beir / "queries.jsonl").read_text().splitlines()]
+    with Retriever.open(place, encoder) as retriever:
+        shares = []
+        for query in queries:
+            found = {name for name, _ in retriever.search_ids([query], 10, **way.options)[0]}
+            exact = {name for name, _ in retriever.search_ids([query], 10, exact=True)[0]}
+            shares.append(len(found & exact) / len(exact))
+    assert report.costs["exact_recall@10"] == pytest.approx(np.mean(shares))
+    exact = evaluate_beir(encoder, [tiny_beir], output=tmp_path / "out", way=Way(options={"exact": True}))[0]
+    assert "exact_recall@10" not in exact.costs
 
 
 def test_several_models_are_one_table_and_a_folder_each(
@@ -357,6 +379,17 @@ def test_what_a_model_cannot_do_is_refused_before_anything_is_encoded(
 def test_only_a_lexical_search_does_without_a_model(forest: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no model given; only a lexical search does without one"):
         evaluate_beir(None, [forest], output=tmp_path / "out")
+
+
+def test_judgements_of_documents_that_are_not_there_are_told_and_count(
+    tmp_path: Path, make_beir: Callable[..., Path]
+) -> None:
+    told: list[str] = []
+    some = make_beir(tmp_path / "some", qrels={"test": {"q1": {"d1": 1, "gone": 2, "away": 0}}})
+    report = evaluate_beir(None, [some], output=tmp_path / "out", way=LEXICAL, on_message=told.append)[0]
+    assert report.counts["relevant_documents_missing"] == 1
+    assert told[-1] == "some: 1 documents judged relevant are not in the corpus"
+    assert report.metrics["Recall@100"] == 0.5
 
 
 # The command line

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from modernir.errors import InputError
 from modernir.index import lexical
+from modernir.index.bm25 import BM25
 from modernir.index.filters import compile_filter
 from modernir.index.lexical import Lexical, search
 from modernir.index.lexical_terms import identifier_words, query_terms
@@ -341,3 +342,45 @@ def test_an_empty_catalog_finds_nothing() -> None:
 def test_nothing_of_it_loads_what_vectors_need() -> None:
     script = "import sys, modernir.index.lexical; sys.exit(bool({'torch', 'numba', 'faiss'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+@settings(max_examples=40, deadline=None)
+@given(WORD_QUERIES, st.floats(0.01, 3), st.floats(0, 1))
+def test_any_constants_score_as_the_formula_says(query: str, k1: float, b: float) -> None:
+    connection = catalog(ROWS)
+    found = dict(search(connection, query, 70, bm25=BM25(k1, b)))
+    expected = dict(bm25(ROWS, query, k1, b))
+    assert found == pytest.approx(expected, rel=1e-9)
+    connection.close()
+
+
+def test_identifiers_may_be_left_whole() -> None:
+    rows = [(1, "", "call zorkPlugh here", {}), (2, "", "zork zork plugh grault", {}), (3, "zorkPlugh", "quux", {})]
+    connection = catalog(rows)
+    lowered = [(key, title.lower(), text.lower(), metadata) for key, title, text, metadata in rows]
+    kept = Lexical(connection)
+    for query in ("zork", "plugh grault", "zorkplugh quux"):
+        split = kept.search(query, 5)
+        whole = kept.search(query, 5, bm25=BM25(identifiers=False))
+        assert same(whole, bm25(lowered, query))
+        assert kept.search(query, 5) == split  # what is kept of one does not serve the other
+    assert [key for key, _ in kept.search("zorkPlugh", 5, bm25=BM25(identifiers=False))] == [3, 1]
+    assert {key for key, _ in kept.search("zorkPlugh", 5)} == {1, 2, 3}
+    connection.close()
+
+
+def test_settings_are_read_as_they_are_written() -> None:
+    assert BM25.parse("k1=0.9, b=0.4,identifiers=no") == BM25(0.9, 0.4, False)
+    assert BM25.parse(str(BM25(0.9, 0.4, False))) == BM25(0.9, 0.4, False)
+    assert str(BM25()) == ""
+    for text, part in [
+        ("k1=x", "k1=x: expected a number"),
+        ("k2=1", "no setting 'k2'"),
+        ("", "no setting ''"),
+        ("b=2", "b = 2.0: expected 0 to 1"),
+        ("k1=nan", "k1 = nan"),
+        ("identifiers=1", "expected yes or no"),
+    ]:
+        with pytest.raises(InputError) as refused:
+            BM25.parse(text)
+        assert part in str(refused.value)

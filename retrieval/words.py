@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import xxhash
 
-from ..index.lexical import K1, B
+from ..index.bm25 import DEFAULT
 from ..index.lexical_terms import TOKENIZER
 
 ENGINE: Mapping[str, Any] = {"structure": "flat"}
@@ -32,7 +32,7 @@ class Words:
     @property
     def fingerprint(self) -> str:
         """Changes with BM25's constants and the tokenizer."""
-        return xxhash.xxh3_128(f"BM25 {K1} {B} {TOKENIZER}".encode()).hexdigest()
+        return xxhash.xxh3_128(f"BM25 {DEFAULT.k1} {DEFAULT.b} {TOKENIZER}".encode()).hexdigest()
 
     def encode_queries(self, texts: Sequence[str]) -> np.ndarray:
         """Return (n, 1) zeros."""
