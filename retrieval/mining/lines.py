@@ -1,0 +1,185 @@
+"""A file of JSON Lines that is written in blocks over hours, and goes on where it stopped.
+
+Until it is whole it grows in a folder of its own beside its name, `OUTPUT.partial`: `lines` holds whole blocks, each
+flushed to disk before `state.json` counts it, so that what a crash left half-written is cut off again and no block is
+ever made twice. The state also keeps the settings of the run, and a run with other ones is refused.
+"""
+
+import gzip
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from ...errors import InputError
+from ...files import read_json, sync_folder, write_json
+
+PARTIAL = ".partial"
+STATE, LINES, LOCK = "state.json", "lines", "lock"
+
+
+def _zstd(data: bytes) -> bytes:
+    import zstandard
+
+    return zstandard.compress(data)
+
+
+# members and frames may follow one another, so that each block is one of its own
+ENDINGS: dict[str, Callable[[bytes], bytes]] = {
+    ".jsonl": lambda data: data,
+    ".jsonl.gz": lambda data: gzip.compress(data, mtime=0),
+    ".jsonl.zst": _zstd,
+}
+
+
+class ResumableLines:
+    """A file of JSON Lines in the making; used in a `with` block, and whole after `finish`.
+
+    Args:
+        output: The file; its ending says how it is compressed.
+        settings: What decides its content, as JSON values; a run with other settings does not go on with it.
+        unit: What is counted, for messages.
+        overwrite: Replace a file that is there, and forget an unfinished run with other settings.
+
+    Attributes:
+        done: Units of the input whose lines are kept.
+        counts: Sums over them, as `append` was given.
+        folder: Where the run keeps its files; others may be put there, they go with it.
+
+    Raises:
+        InputError: The ending is unknown, the file is there already, another process writes it, or an unfinished run
+            has other settings, which are named.
+    """
+
+    def __init__(self, output: Path, settings: Mapping[str, Any], unit: str, overwrite: bool = False) -> None:
+        ending = next((end for end in reversed(ENDINGS) if output.name.endswith(end)), None)
+        if ending is None or output.name == ending:
+            raise InputError(f"{output}: expected a file name that ends in {', '.join(ENDINGS)}")
+        if output.exists() and not overwrite:
+            raise InputError(f"{output}: is there already; name another --output, or replace it with --overwrite")
+        self.output = output
+        self.folder = output.with_name(f"{output.name}{PARTIAL}")
+        self.done = 0
+        self.counts: dict[str, int] = {}
+        self._compress = ENDINGS[ending]
+        self._settings = json.loads(json.dumps(settings))
+        self._unit = unit
+        self._overwrite = overwrite
+        self._bytes = 0
+
+    def __enter__(self) -> "ResumableLines":
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = FileLock(self.folder / LOCK, thread_local=False)
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout as error:
+            raise InputError(f"{self.output}: another process is writing this file; wait for it to end") from error
+        try:
+            self._begin()
+        except BaseException:
+            self._lock.release()
+            raise
+        return self
+
+    def _begin(self) -> None:
+        state = self._state()
+        if state is None or (self._overwrite and state["settings"] != self._settings):
+            for file in self.folder.iterdir():
+                if file.name != LOCK:
+                    shutil.rmtree(file) if file.is_dir() else file.unlink()
+            (self.folder / LINES).touch()
+            self._keep()
+            return
+        self._check(state["settings"])
+        self.done, self.counts, self._bytes = state["done"], state["counts"], state["bytes"]
+        os.truncate(self.folder / LINES, self._bytes)
+
+    def _state(self) -> dict[str, Any] | None:
+        path = self.folder / STATE
+        if not path.is_file():
+            foreign = [file.name for file in self.folder.iterdir() if file.name != LOCK]
+            if foreign and not self._overwrite:
+                raise InputError(f"{self.folder}: holds no run (but {foreign[0]}); move it away or name another output")
+            return None
+        state: dict[str, Any] = read_json(path)
+        return state
+
+    def _check(self, began: Mapping[str, Any]) -> None:
+        names = [name for name in self._settings if began.get(name) != self._settings[name]]
+        if names:
+            changes = "; ".join(
+                f"{name} was {_shown(began.get(name))}, is {_shown(self._settings[name])}" for name in names
+            )
+            raise InputError(
+                f"{self.folder}: an unfinished run with other settings ({changes}); give the same ones to go on with "
+                "it, or start over with --overwrite"
+            )
+
+    def settle(self, settings: Mapping[str, Any]) -> None:
+        """Add settings that were not known when the run was opened.
+
+        Raises:
+            InputError: The unfinished run has others, which are named.
+        """
+        more = json.loads(json.dumps(settings))
+        began = read_json(self.folder / STATE)["settings"]
+        self._settings |= more
+        if any(name in began for name in more):
+            self._check(began)
+        self._keep()
+
+    def append(self, rows: Iterable[Mapping[str, Any]], counts: Mapping[str, int], units: int) -> None:
+        """Write the lines of the next block of the input; they are durable when this returns.
+
+        Args:
+            rows: One JSON object a line; there may be none.
+            counts: To be added up.
+            units: How much of the input they are the lines of.
+        """
+        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        data = self._compress(text.encode()) if text else b""
+        with (self.folder / LINES).open("r+b") as stream:
+            stream.seek(self._bytes)
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        self._bytes += len(data)
+        self.done += units
+        self.counts = {name: self.counts.get(name, 0) + counts.get(name, 0) for name in {**self.counts, **counts}}
+        self._keep()
+
+    def _keep(self) -> None:
+        state = {"done": self.done, "bytes": self._bytes, "counts": self.counts, "settings": self._settings}
+        write_json(self.folder / STATE, state)
+
+    def finish(self) -> Path:
+        """Give the file its name, remove what the run kept beside it, and return the file."""
+        (self.folder / LINES).replace(self.output)
+        sync_folder(self.output.parent)
+        self._remove()
+        return self.output
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._lock.release()
+        if isinstance(error, InputError) and not self.done and self._holds_nothing():
+            self._remove()
+        if isinstance(error, KeyboardInterrupt):
+            kept = f"{self.done:,} {self._unit} are kept in {self.folder}; the same command goes on from there"
+            raise KeyboardInterrupt(kept) from error
+
+    def _holds_nothing(self) -> bool:
+        return not any(file.is_dir() for file in self.folder.iterdir())
+
+    def _remove(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _shown(value: Any) -> str:  # noqa: ANN401 - whatever JSON can hold
+    return "not given" if value is None else json.dumps(value, ensure_ascii=False)
