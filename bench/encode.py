@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from ..encoders.checkpoint import open_checkpoint
+from ..encoders.cost import cost_of
 from ..encoders.precision import PRECISIONS, resolve_device
 from ..errors import InputError
-from .cost import cost_of
 from .report import environment
 from .rounds import Outcome, Task, announce, run_rounds
 from .synthetic import save_random_model

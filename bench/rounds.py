@@ -12,16 +12,16 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ..encoders.gemm import load_gemm
 from ..errors import ModernirError
 from ..progress import progress
-from .gemm import load_gemm
 from .variants import Request, Variant
 from .worker import Sample, Worker, WorkerError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from .cost import Cost
+    from ..encoders.cost import Cost
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..encoders.modernbert.config import ModernBertConfig
 from ..errors import InputError
+from .modernbert.config import ModernBertConfig
 
 
 @dataclass(frozen=True)

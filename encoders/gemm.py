@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from ..encoders.precision import torch_dtype
+from .precision import torch_dtype
 
 if TYPE_CHECKING:
     import torch

@@ -1,0 +1,1 @@
+"""Masked-language modelling of ModernBERT on plain text."""
