@@ -3,7 +3,22 @@
 Results go to stdout, progress and messages to stderr. Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted.
 """
 
-from . import benching, comparing, converting, evaluating, indexing, languages, searching, training, welcoming
+from . import (
+    benching,
+    comparing,
+    converting,
+    evaluating,
+    indexing,
+    languages,
+    mining,
+    modelling,
+    pairs,
+    pretraining,
+    reproducing,
+    searching,
+    training,
+    welcoming,
+)
 from .root import app, main
 
 __all__ = [
@@ -15,6 +30,11 @@ __all__ = [
     "indexing",
     "languages",
     "main",
+    "mining",
+    "modelling",
+    "pairs",
+    "pretraining",
+    "reproducing",
     "searching",
     "training",
     "welcoming",

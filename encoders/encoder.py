@@ -158,8 +158,9 @@ def encode_blocks(
     encoder: EncodesDocuments, blocks: Iterable[Sequence[T]], text: Callable[[T], str]
 ) -> Generator[tuple[Sequence[T], Any], None, None]:
     """Yield each block with its vectors, see `encode_stream`; an encoder without that takes one after the other."""
-    if isinstance(encoder, TextEncoder):
-        yield from encoder.encode_stream(blocks, text)
+    stream = getattr(encoder, "encode_stream", None)
+    if stream is not None:
+        yield from stream(blocks, text)
     else:
         for block in blocks:
             yield block, encoder.encode_documents([text(item) for item in block])

@@ -138,7 +138,7 @@ def _build(source: str | Path, plan: _Plan, path: Path, options: RowOptions | No
         raise InputError(f"{source}: no documents in it")
     encoder, quiet = plan.encoder, plan.quiet
     with _open_or_create(path, plan) as index:
-        build = _Build(index, parse_bytes(plan.memory or DEFAULT_MEMORY) // MEMORY_SHARE)
+        build = _Build(index, parse_bytes(plan.memory or DEFAULT_MEMORY) // MEMORY_SHARE, encoder)
         start, cut = build.done, cut_so_far(encoder, "documents")
         with (
             _nothing_left_of_nothing(build),
@@ -170,7 +170,8 @@ def _finish(index: Index, plan: _Plan) -> None:
     except KeyboardInterrupt as interrupt:
         kept = f"all documents are kept in {index.path}; the same command goes on from there"
         raise KeyboardInterrupt(kept) from interrupt
-    encoding = {"documents": len(index), "seconds": (index.setting("build") or {}).get("seconds", 0.0)}
+    build = index.setting("build") or {}
+    encoding = {"documents": len(index) - build.get("reused", 0), "seconds": build.get("seconds", 0.0)}
     # the corpus's end may have been mended since the build began
     index.set(build=None, source=plan.origin, encoding=encoding)
 
@@ -210,17 +211,26 @@ def _same(one: Document, other: Document) -> bool:
 
 
 class _Build:
-    """How far a build is: documents committed (`done`), encoded since (`waiting`), and `seconds` of encoding in all."""
+    """How far a build is: documents committed (`done`), encoded since (`waiting`), and `seconds` of encoding in all.
 
-    def __init__(self, index: Index, most_bytes: int) -> None:
+    Documents whose vectors an encoder had already, which it tells as `reused_documents`, are counted apart.
+    """
+
+    def __init__(self, index: Index, most_bytes: int, encoder: Encoder) -> None:
         self.index = index
+        self._encoder = encoder
         state = index.setting("build") or {"done": len(index)}
         self.done = int(state["done"])
         self.seconds = float(state.get("seconds", 0.0))
+        self._reused_before = int(state.get("reused", 0)) - self._reused_now
         self._most_bytes = most_bytes
         self._blocks: list[tuple[Sequence[Document], Any]] = []
         self._uncommitted: set[str] = set()
         self._last_commit = time.monotonic()
+
+    @property
+    def _reused_now(self) -> int:
+        return getattr(self._encoder, "reused_documents", 0)
 
     @property
     def waiting(self) -> int:
@@ -284,7 +294,8 @@ class _Build:
         with self.index.batch():
             for documents, vectors in self._blocks:
                 self.index.add([document.id for document in documents], vectors, documents)
-            self.index.set(build={"done": self.done + len(ids), "seconds": round(self.seconds, 3)})
+            reused = self._reused_before + self._reused_now
+            self.index.set(build={"done": self.done + len(ids), "seconds": round(self.seconds, 3), "reused": reused})
         self.done += len(ids)
         self._blocks = []
         self._uncommitted.difference_update(ids)  # the build reads ahead: later documents are known already

@@ -12,8 +12,7 @@ import torch
 from typer.main import get_command
 
 from modernir import cli
-from modernir.bench import encode, gemm, rounds
-from modernir.bench.cost import Cost, cost_of
+from modernir.bench import encode, rounds
 from modernir.bench.report import environment, print_outcome, table, to_json
 from modernir.bench.rounds import Outcome, Result, Task, run_rounds, smallest_cosine
 from modernir.bench.synthetic import save_random_model
@@ -21,8 +20,10 @@ from modernir.bench.texts import TextMaker
 from modernir.bench.variants import Variant, default_precisions
 from modernir.bench.worker import Worker, WorkerError
 from modernir.bench.workloads import SHAPES, draw_workload
+from modernir.encoders import gemm
 from modernir.encoders.bundled import bundled_folder
 from modernir.encoders.checkpoint import Checkpoint, open_checkpoint
+from modernir.encoders.cost import Cost, cost_of
 from modernir.encoders.modernbert.config import ModernBertConfig
 from modernir.encoders.modernbert.load import why_no_engine
 from modernir.encoders.precision import multiplies

@@ -3,11 +3,9 @@
 Imported only once training starts, since it needs transformers.
 """
 
-import json
 import math
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -17,16 +15,18 @@ from types import FrameType
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ...errors import ModernirError
+from . import processes
+from .run_log import LoggedRun
 
 METRICS = {"ndcg@10": "nDCG@10", "mrr@10": "MRR@10", "recall@10": "Recall@10", "recall@100": "Recall@100"}
 """The evaluator's names, as its keys end, and ours."""
 TRAINER_KEYS = ("loss", "learning_rate", "grad_norm")
 STOPPING = b"\nstopping after this step; press Ctrl-C again to stop at once\n"
+SAME_PRESS = 2.0
+"""Seconds within which one Ctrl-C may reach a process twice: from the terminal, and handed on by torchrun."""
 
 
 class StopOnInterrupt(TrainerCallback):
@@ -34,6 +34,7 @@ class StopOnInterrupt(TrainerCallback):
 
     def __init__(self) -> None:
         self.requested = False
+        self._asked = 0.0
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -48,9 +49,14 @@ class StopOnInterrupt(TrainerCallback):
             signal.signal(signal.SIGINT, previous)
 
     def _request(self, number: int, frame: FrameType | None) -> None:
+        if self.requested:
+            if processes.count() > 1 and time.monotonic() - self._asked < SAME_PRESS:
+                return
+            raise KeyboardInterrupt
         self.requested = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        os.write(2, STOPPING)  # a buffered stream may be in the middle of a write
+        self._asked = time.monotonic()
+        if processes.is_first():
+            os.write(2, STOPPING)  # a buffered stream may be in the middle of a write
 
     def on_step_end(
         self,
@@ -59,8 +65,9 @@ class StopOnInterrupt(TrainerCallback):
         control: TrainerControl,
         **kwargs: object,
     ) -> None:
-        """Ask the trainer to save and stop."""
-        if self.requested:
+        """Ask the trainer to save and stop, in all processes at the same step."""
+        if processes.anywhere(self.requested):
+            self.requested = True
             control.should_save = True
             control.should_training_stop = True
 
@@ -95,6 +102,8 @@ class GuardWeights(TrainerCallback):
         if control.should_save and not all(torch.isfinite(weights).all() for weights in model.parameters()):
             raise not_finite(state.global_step, "the weights", args.output_dir)
 
+    on_evaluate = on_step_end  # which may ask for one too
+
 
 def not_finite(step: int, what: str, checkpoints: str | None) -> ModernirError:
     """Return the error of a run whose numbers have run away."""
@@ -108,17 +117,7 @@ class RunLog(TrainerCallback):
     """Appends what the trainer reports to a file of JSON lines, and to stderr."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._began = time.monotonic()
-        self._progress = Progress(
-            TextColumn("training"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            console=Console(file=sys.stderr),
-        )
-        self._task = self._progress.add_task("training", total=None)
+        self._log = LoggedRun(path)
 
     def on_train_begin(
         self,
@@ -128,12 +127,7 @@ class RunLog(TrainerCallback):
         **kwargs: object,
     ) -> None:
         """Drop the lines that a resumed run will write again, and show the bar."""
-        if self._path.exists():
-            lines = self._path.read_text(encoding="utf-8").splitlines()
-            kept = [line for line in lines if _step_of(line) <= state.global_step]
-            self._path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-        self._progress.update(self._task, total=state.max_steps, completed=state.global_step)
-        self._progress.start()
+        self._log.start(state.global_step, state.max_steps)
 
     def on_step_end(
         self,
@@ -143,7 +137,7 @@ class RunLog(TrainerCallback):
         **kwargs: object,
     ) -> None:
         """Move the bar."""
-        self._progress.update(self._task, completed=state.global_step)
+        self._log.move(state.global_step)
 
     def on_log(
         self,
@@ -155,17 +149,16 @@ class RunLog(TrainerCallback):
     ) -> None:
         """Write one line with the loss, or with the metrics on the held-out part."""
         values = _named(logs or {})
-        if not values:
-            return
-        values = {name: float(f"{value:.6g}") for name, value in values.items()}
-        line = {"step": state.global_step, "seconds": round(time.monotonic() - self._began, 1), **values}
-        with self._path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(line) + "\n")
-        self._progress.console.print(f"step {state.global_step}: {_sentence(values)}", highlight=False)
+        if values:
+            self._log.write(state.global_step, values)
+
+    def say(self, sentence: str) -> None:
+        """Write a sentence to stderr."""
+        self._log.say(sentence)
 
     def close(self) -> None:
         """Take the bar away; however training ended."""
-        self._progress.stop()
+        self._log.close()
 
 
 def _named(logs: dict[str, Any]) -> dict[str, float]:
@@ -176,14 +169,3 @@ def _named(logs: dict[str, Any]) -> dict[str, float]:
         if key:
             values[name] = float(logs[key])
     return values
-
-
-def _sentence(values: dict[str, float]) -> str:
-    return ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in values.items())
-
-
-def _step_of(line: str) -> int:
-    try:
-        return int(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
-        return sys.maxsize  # a line that a crash cut short

@@ -87,7 +87,8 @@ def _new(settings: ColbertTraining, examples: "Dataset") -> "MultiVectorEncoder"
     markers = [prompt for prompt in prompts.values() if MARKER.fullmatch(prompt)]
     tokenizer, longest = new_tokenizer(settings, examples, LENGTHS, markers)
     _add_tokens(tokenizer, prompts)  # to one that was loaded, before the network gets a row for each
-    return _with_defaults(new_colbert(settings.init or "", tokenizer, longest, settings.dim or DIM, settings.seed))
+    dim, teacher = settings.dim or DIM, settings.embeddings_from
+    return _with_defaults(new_colbert(settings.init or "", tokenizer, longest, dim, settings.seed, teacher))
 
 
 def _projected(settings: ColbertTraining, checkpoint: Checkpoint) -> "MultiVectorEncoder":

@@ -1,6 +1,5 @@
 """The parts of the trainer of late-interaction retrievers; imported only once training starts."""
 
-from functools import partial
 from typing import Any
 
 import torch
@@ -10,12 +9,14 @@ from sentence_transformers.multi_vector_encoder.evaluation import MultiVectorInf
 from torch import Tensor
 
 from ...maxsim.torch import maxsim, ragged
-from .losses import CachedMaxSimLoss, Objective, contrastive, kl_divergence, margin_mse
+from .losses.goals import goals_of
+from .losses.late import CachedMaxSimLoss
 from .settings import ColbertTraining
+from .teacher import Taught
 from .trainer import GuardedTrainer, LengthSorted, Parts
 
 
-class ColbertCollator(LengthSorted, MultiVectorEncoderDataCollator):
+class ColbertCollator(LengthSorted, Taught, MultiVectorEncoderDataCollator):
     """Makes batches of a late-interaction model, sorted by length."""
 
 
@@ -25,20 +26,9 @@ class ColbertTrainer(GuardedTrainer, MultiVectorEncoderTrainer):
     data_collator_class = ColbertCollator
 
 
-DISTILLATIONS = {"kl": kl_divergence, "margin-mse": margin_mse}
-
-
 def make_loss(settings: ColbertTraining, model: MultiVectorEncoder) -> CachedMaxSimLoss:
     """Return the loss that the settings name, with cached gradients."""
-    return CachedMaxSimLoss(
-        model, _objective(settings), settings.mini_batch_size, settings.distils, settings.mean_scores
-    )
-
-
-def _objective(settings: ColbertTraining) -> Objective:
-    if settings.distils:
-        return partial(DISTILLATIONS[settings.loss], temperature=settings.temperature)
-    return lambda scores, _: contrastive(scores, settings.temperature)
+    return CachedMaxSimLoss(model, goals_of(settings), settings.mini_batch_size, settings.mean_scores)
 
 
 def score(queries: Tensor, documents: list[Tensor]) -> Tensor:

@@ -1,11 +1,10 @@
-"""Training examples on disk: written once to an Arrow file, then memory-mapped, never a whole corpus in memory.
+"""Training examples on disk: an Arrow file, memory-mapped, and what a run takes from it.
 
 The held-out part is drawn by query: all examples of a query are in it or none, so that no query is measured that was
-trained on. It is the queries with the smallest seeded hashes, and so does not depend on the order of the data.
+trained on, whatever data set it is from. It is the queries with the smallest seeded hashes, and so does not depend on
+the order of the data.
 """
 
-import logging
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,18 +14,16 @@ import numpy as np
 import xxhash
 
 from ...errors import InputError
-from ...files import new_folder
-from ..readers.examples import TrainingExample, read_examples
-from ..readers.rows import RowOptions
 
 if TYPE_CHECKING:
-    from datasets import Dataset
+    from datasets import Dataset, DatasetDict
 
 EXAMPLES_FILE = "examples.arrow"
 SCORES = "scores"
 """Name of the column that sentence-transformers' collators take for labels."""
-ROWS_A_BATCH = 1024
-logger = logging.getLogger(__name__)
+SOURCE = "source"
+"""Name of the column that tells data sets apart that are mixed, by their numbers from 0."""
+NEGATIVE = "negative_"
 
 
 @dataclass(frozen=True)
@@ -38,132 +35,23 @@ class HeldOut:
     relevant: dict[str, set[str]]
 
 
-def write_examples(
-    sources: Sequence[str], options: RowOptions, negatives: int | None, folder: Path, scored_negatives: int = 0
-) -> None:
-    """Stream examples into `folder`/examples.arrow; the folder appears when it is complete.
-
-    Args:
-        sources: Read one after the other.
-        options: How to read them.
-        negatives: Negatives an example, the first ones; examples with fewer are left out, and counted in a warning.
-            None is one where the first example has any, else none; with scores, the number that keeps most documents,
-            for which all sources are read once more.
-        folder: Replaced if it is there.
-        scored_negatives: Keep a teacher's scores, of the positive and then of each negative, of examples that have them
-            and at least so many negatives; documents of theirs that are cut off are counted in a warning. 0 keeps no
-            scores.
-
-    Raises:
-        InputError: A line is broken, there is no example at all, or none with so many negatives, or with scores.
-        OSError: The disk is full; nothing is left behind.
-    """
-    names, scored = ", ".join(sources), scored_negatives > 0
-    if scored and negatives is None:
-        sizes = Counter(len(example.negatives) for example in _examples(sources, options) if example.scores)
-        negatives = _keeping_most(sizes, scored_negatives)
-    examples = _examples(sources, options)
-    first = next(examples, None)
-    if first is None:
-        raise InputError(f"no training examples in {names}")
-    wanted = min(1, len(first.negatives)) if negatives is None else negatives
-    with new_folder(folder) as temporary:
-        counts = _write_arrow(_chain(first, examples), wanted, scored, temporary / EXAMPLES_FILE)
-        if not counts.used:
-            raise InputError(f"{names}: {_why_none(counts, wanted, scored_negatives)}")
-    if counts.left_out:
-        total = counts.used + counts.left_out
-        lack = f"fewer than {wanted} negatives" + (" or no scores" if scored else "")
-        logger.warning("used %d of %d examples: the others have %s", counts.used, total, lack)
-    if scored and counts.cut:
-        logger.warning("used the first %d negatives an example: %d more are cut off", wanted, counts.cut)
+def negative_names(count: int) -> list[str]:
+    """Return the names of the columns of so many negatives."""
+    return [f"{NEGATIVE}{number}" for number in range(1, count + 1)]
 
 
-def _examples(sources: Sequence[str], options: RowOptions) -> Iterator[TrainingExample]:
-    return (example for source in sources for example in read_examples(source, options))
-
-
-def _keeping_most(sizes: Counter[int], least: int) -> int:
-    """Return the number of negatives, at least so many, with which most documents are kept; of several the smallest.
-
-    Args:
-        sizes: How many examples there are of each number of negatives.
-        least: The smallest to return.
-    """
-
-    def kept(wanted: int) -> int:
-        return (1 + wanted) * sum(count for size, count in sizes.items() if size >= wanted)
-
-    return max(sorted({least, *(size for size in sizes if size > least)}), key=kept)
-
-
-@dataclass
-class _Counts:
-    used: int = 0
-    left_out: int = 0
-    most: int = 0
-    most_scored: int | None = None
-    cut: int = 0
-
-
-def _why_none(counts: _Counts, wanted: int, scored_negatives: int) -> str:
-    if scored_negatives and counts.most_scored is None:
-        return (
-            "no example has a teacher's scores, which this --loss follows; give each a list under scores, the "
-            "positive's and then each negative's, or train with --loss contrastive"
-        )
-    if counts.most_scored is not None and counts.most_scored < scored_negatives:
-        instead = "; use margin-mse, which compares two" if counts.most_scored else ""
-        return (
-            f"no example has scores of {1 + scored_negatives} documents or more, which this --loss compares, but at "
-            f"most of {1 + counts.most_scored}{instead}"
-        )
-    return (
-        f"{wanted} negatives are asked for, but no example has more than {counts.most}; lower --negatives, or mine "
-        "some first"
-    )
-
-
-def _chain(first: TrainingExample, rest: Iterator[TrainingExample]) -> Iterator[TrainingExample]:
-    yield first
-    yield from rest
-
-
-def _write_arrow(examples: Iterator[TrainingExample], negatives: int, scored: bool, path: Path) -> _Counts:
-    import pyarrow
-
-    names = ["query", "positive", *(f"negative_{number}" for number in range(1, negatives + 1))]
-    scores = [(SCORES, pyarrow.list_(pyarrow.float32()))] if scored else []
-    schema = pyarrow.schema([*((name, pyarrow.string()) for name in names), *scores])
-    counts = _Counts()
-    rows: list[tuple[Any, ...]] = []
-    with path.open("wb") as stream, pyarrow.ipc.new_stream(stream, schema) as writer:
-
-        def flush() -> None:
-            if rows:
-                columns = map(pyarrow.array, zip(*rows, strict=True), schema.types)
-                writer.write_batch(pyarrow.record_batch(list(columns), schema=schema))
-            rows.clear()
-
-        for example in examples:
-            counts.most = max(counts.most, len(example.negatives))
-            if scored and example.scores:
-                counts.most_scored = max(counts.most_scored or 0, len(example.negatives))
-            if len(example.negatives) < negatives or (scored and not example.scores):
-                counts.left_out += 1
-                continue
-            counts.used += 1
-            counts.cut += len(example.negatives) - negatives
-            texts = (example.query, example.positive, *example.negatives[:negatives])
-            rows.append((*texts, example.scores[: 1 + negatives]) if scored else texts)
-            if len(rows) == ROWS_A_BATCH:
-                flush()
-        flush()
-    return counts
+def is_text(column: str) -> bool:
+    """Say whether a column of examples holds texts."""
+    return column not in (SCORES, SOURCE)
 
 
 def open_examples(folder: Path) -> "Dataset":
-    """Memory-map what `write_examples` wrote: columns query, positive, negative_1 and so on, and scores where kept."""
+    """Memory-map what `writing.write_examples` wrote.
+
+    Returns:
+        Columns query, positive, negative_1 and so on; where they are kept, scores and source, and texts that are None
+        where an example's source has fewer negatives than another.
+    """
     from datasets import Dataset
 
     return Dataset.from_file(str(folder / EXAMPLES_FILE))
@@ -221,4 +109,22 @@ def sample_texts(examples: "Dataset", most: int) -> Iterator[str]:
     step = max(1, -(-len(examples) // most))
     for place in range(0, len(examples), step):
         row: dict[str, Any] = examples[place]
-        yield from (value for name, value in row.items() if name != SCORES)
+        yield from (value for name, value in row.items() if is_text(name) and value is not None)
+
+
+def sets_by_source(examples: "Dataset", sources: Sequence[str]) -> "DatasetDict":
+    """Part mixed examples by their source, each with the columns of texts that it has.
+
+    Args:
+        examples: Has a column source.
+        sources: Names of the sources; those of which no example is left are passed over.
+    """
+    from datasets import DatasetDict
+
+    numbers = examples.with_format("numpy")[SOURCE][:]
+    sets = {}
+    for number in np.unique(numbers).tolist():
+        members = examples.select(np.flatnonzero(numbers == number))
+        empty = [name for name, value in members[0].items() if value is None]
+        sets[f"{number + 1}. {sources[number]}"] = members.remove_columns([SOURCE, *empty])
+    return DatasetDict(sets)

@@ -22,7 +22,7 @@ def train_dense(settings: DenseTraining) -> Path:
         ModernirError: The loss or the weights are no longer finite.
         KeyboardInterrupt: Ctrl-C came; a checkpoint was saved.
     """
-    return train(settings, Kind(starting_model, load_model, _parts))
+    return train(settings, Kind(starting_model, load_model, _parts), settings.scored_negatives)
 
 
 def _parts() -> "Parts":

@@ -117,7 +117,7 @@ def loaded(checkpoint: Checkpoint, kind: type) -> Any:  # noqa: ANN401 - of the 
 
 def _new(settings: DenseTraining, examples: "Dataset") -> "SentenceTransformer":
     tokenizer, longest = new_tokenizer(settings, examples, NEW_MODEL_TOKENS)
-    return new_model(settings.init or "", tokenizer, longest, settings.seed)
+    return new_model(settings.init or "", tokenizer, longest, settings.seed, settings.embeddings_from)
 
 
 def new_tokenizer(

@@ -11,15 +11,15 @@ import errno
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...errors import InputError
 from ...files import sync_folder
-from .settings import SETTINGS_FILE, TrainingSettings
+from .run_settings import SETTINGS_FILE, RunSettings
 
 if TYPE_CHECKING:
     from sentence_transformers.base import BaseModel
@@ -33,7 +33,14 @@ NO_SPACE = ("no space left", "file write failed", "failed writing file", "unexpe
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Paths and states of one run."""
+    """Paths and states of one run.
+
+    Attributes:
+        path: The folder.
+        mark: File of a finished model that comes last.
+    """
+
+    mark: ClassVar[str] = FINISHED
 
     path: Path
 
@@ -52,7 +59,12 @@ class RunFolder:
         """Log of the run, one JSON object a line."""
         return self.path / "training_log.jsonl"
 
-    def claim(self, settings: TrainingSettings) -> Path | None:
+    @property
+    def own_names(self) -> set[str]:
+        """Names of what a run writes here before its model."""
+        return {SETTINGS_FILE, self.log.name, self.examples.name, self.checkpoints.name}
+
+    def claim(self, settings: RunSettings) -> Path | None:
         """Take the folder for a new run, or for going on with one if `settings.resume`.
 
         Returns:
@@ -66,7 +78,7 @@ class RunFolder:
         self.begin(settings)
         return None
 
-    def begin(self, settings: TrainingSettings) -> None:
+    def begin(self, settings: RunSettings) -> None:
         """Empty the folder of what a failed start left, and write the settings of a new run.
 
         Raises:
@@ -76,15 +88,14 @@ class RunFolder:
         if self.newest_checkpoint():
             raise InputError(f"{self.path}: holds an unfinished run; go on with --resume, or name another --output")
         # without the settings, folders of these names are somebody else's
-        names = {SETTINGS_FILE, self.log.name, self.examples.name, self.checkpoints.name}
-        own = names if (self.path / SETTINGS_FILE).is_file() else set()
+        own = self.own_names if (self.path / SETTINGS_FILE).is_file() else set()
         foreign = sorted(file.name for file in self._files() if file.name not in own and not file.name.startswith("."))
         if foreign:
             raise InputError(f"{self.path}: not empty (it holds {foreign[0]}); name a new folder with --output")
         self._clear()
         settings.write(self.path)
 
-    def resume(self, settings: TrainingSettings) -> Path | None:
+    def resume(self, settings: RunSettings) -> Path | None:
         """Return the newest whole checkpoint, or None where the run was cut before its first one.
 
         Checkpoints that were not written to the end are removed.
@@ -111,14 +122,26 @@ class RunFolder:
         whole = [(step, path) for path in self.checkpoints.glob("checkpoint-*") if (step := _whole_step(path))]
         return max(whole)[1] if whole else None
 
-    def publish(self, model: "BaseModel") -> None:
-        """Save the model beside the run's files: first all of it in a hidden folder, then moved here, mark last."""
+    def checkpoint(self, step: int) -> Path:
+        """Return where the checkpoint of a step is."""
+        return self.checkpoints / f"checkpoint-{step}"
+
+    def publish(self, model: "BaseModel", write: Callable[[Path], None] | None = None) -> None:
+        """Save the model beside the run's files: first all of it in a hidden folder, then moved here, mark last.
+
+        Args:
+            model: Saved as sentence-transformers does.
+            write: Saves it into a folder in another way.
+        """
         temporary = Path(tempfile.mkdtemp(prefix=".model.", dir=self.path))
         try:
-            model.save_pretrained(str(temporary))
+            if write:
+                write(temporary)
+            else:
+                model.save_pretrained(str(temporary))
             for file in filter(Path.is_file, temporary.rglob("*")):
                 file.chmod(0o644)
-            for file in sorted(temporary.iterdir(), key=lambda file: (file.name == FINISHED, file.name)):
+            for file in sorted(temporary.iterdir(), key=lambda file: (file.name == self.mark, file.name)):
                 target = self.path / file.name
                 if target.is_dir():
                     shutil.rmtree(target)
@@ -159,7 +182,7 @@ class RunFolder:
             raise InputError(f"no space left on the disk of {self.path}; {kept}") from error
 
     def _refuse_finished(self) -> None:
-        if (self.path / FINISHED).exists():
+        if (self.path / self.mark).exists():
             raise InputError(f"{self.path}: holds a finished model; name another folder with --output")
 
     def _clear(self) -> None:

@@ -7,25 +7,22 @@ everywhere. Nothing heavy is imported: a wrong setting is reported before torch 
 import dataclasses
 import string
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 from ...errors import InputError
-from ...files import write_text
-from .values import check_values, hints_of, read_toml, to_toml
+from .run_settings import check_ranges, full_path
+from .steering_settings import SteeringSettings
+from .values import hints_of, read_toml
 
 Precision = Literal["fp32", "bf16", "fp16"]
-Loss = Literal["contrastive", "kl", "margin-mse"]
-SETTINGS_FILE = "training.toml"
-NOT_WRITTEN = ("output", "resume")
-"""Where a run goes and whether it goes on are not part of what reproduces it."""
-STACK = ("modernir", "torch", "transformers", "sentence-transformers", "tokenizers")
 
 
 @dataclass(frozen=True)
-class TrainingSettings:
+class TrainingSettings(SteeringSettings):
     """What to train, on what, and how, whatever the kind of model; the kinds are below.
+
+    What is learnt, and how the weights move, is in the classes above.
 
     Attributes:
         output: Folder of the run and, at the end, of the model.
@@ -33,14 +30,16 @@ class TrainingSettings:
         model: Checkpoint to start from, a folder or a hub name; or else `init`.
         init: Size (tiny, mini, base, large) or JSON configuration of a new ModernBERT with random weights.
         tokenizer: Tokenizer of a new model, a folder or a hub name; None learns one from the examples.
+        embeddings_from: Dense encoder whose vectors of the tokens' texts a new model's embeddings begin with; None
+            draws them.
         split: Split of the data sets, where they have several.
         subset: Configuration of the data sets on a hub, where they have several.
-        batch_size: Examples a batch; each query is told from the documents of all of them.
+        batch_size: Examples a batch, of all processes together; each query is told from the documents of all of them.
         mini_batch_size: Examples in memory at once (GradCache); changes speed and memory, not the result.
         accumulation: Batches whose gradients are added up before the weights move.
         epochs: Passes over the examples.
         max_steps: Stop after so many steps, whatever `epochs` says.
-        learning_rate: Highest learning rate; it falls linearly to zero.
+        learning_rate: Highest learning rate.
         warmup: Share of the steps in which the learning rate rises to it.
         temperature: What scores are divided by in the loss.
         query_length: Tokens read of a query; None as the checkpoint says.
@@ -49,6 +48,10 @@ class TrainingSettings:
         document_prompt: Put before every document, and kept in the model; None as the checkpoint says.
         negatives: Negatives used an example; None takes one where the first example has any, and, with a teacher's
             scores, as many as keep most documents.
+        mixing: Temperature at which the data sets are mixed, each batch from one of them; None makes one pool of all.
+        allow_duplicates: Let a text come twice in a batch, where it is a negative of a query that it answers.
+        false_negative_ratio: Leave out negatives that a teacher scores above this share of the positive's score.
+        false_negative_margin: Leave out negatives that a teacher scores less than so much below the positive.
         holdout: Queries kept out of training to measure retrieval on: a number, or below 1 a share.
         precision: Number format of the matrix products; weights and optimiser stay fp32.
         seed: Of weights, held-out part, order of the examples.
@@ -58,14 +61,11 @@ class TrainingSettings:
         resume: Go on from the newest checkpoint in `output`.
     """
 
-    command: ClassVar[str]
-    """What repeats a run of this kind on the command line."""
-
-    output: str
     data: tuple[str, ...] = ()
     model: str | None = None
     init: str | None = None
     tokenizer: str | None = None
+    embeddings_from: str | None = None
     split: str | None = None
     subset: str | None = None
     batch_size: int = 256
@@ -81,6 +81,10 @@ class TrainingSettings:
     query_prompt: str | None = None
     document_prompt: str | None = None
     negatives: int | None = None
+    mixing: float | None = None
+    allow_duplicates: bool = False
+    false_negative_ratio: float | None = None
+    false_negative_margin: float | None = None
     holdout: float = 0.01
     precision: Precision = "fp32"
     seed: int = 12
@@ -90,44 +94,17 @@ class TrainingSettings:
     resume: bool = False
 
     def __post_init__(self) -> None:
-        for name, least in LOWEST.items():
-            value = getattr(self, name, None)
-            if value is not None and value < least:
-                raise InputError(f"{name}: expected at least {least}, found {value}")
-        for name, (lowest, highest) in RANGES.items():
-            if not lowest <= getattr(self, name) <= highest:
-                raise InputError(f"{name}: expected {lowest:g} to {highest:g}, found {getattr(self, name)}")
+        super().__post_init__()
+        check_ranges(self, LOWEST, RANGES)
         if bool(self.model) == bool(self.init):
             found = "both" if self.model else "neither"
             raise InputError(f"expected either a model to start from (--model) or a size (--init), found {found}")
         if self.tokenizer and self.model:
             raise InputError("a tokenizer goes with --init; a --model brings its own")
+        if self.embeddings_from and self.model:
+            raise InputError("embeddings_from goes with --init; a --model brings its own embeddings")
         if not self.data:
             raise InputError("no training data; name a file or data set with --data")
-
-    @classmethod
-    def from_sources(cls, config: Path | None = None, **flags: Any) -> Self:  # noqa: ANN401 - checked
-        """Join a TOML file and flags; a flag that is given, not None and no empty list, wins.
-
-        A run that resumes reads the file in its own folder.
-
-        Raises:
-            InputError: The file is missing, broken or has an unknown key, or a value has the wrong type or range.
-        """
-        values = {name: value for name, value in flags.items() if value is not None and value != []}
-        check_values(values, cls, "the flags")
-        if config is None and values.get("resume") and "output" in values:
-            config = Path(values["output"]) / SETTINGS_FILE
-            if not config.is_file():
-                raise InputError(f"{values['output']}: no run to resume; start one without --resume")
-        where = f"{config}: " if config else ""
-        values = (cls._read(config) if config else {}) | values
-        if "output" not in values:
-            raise InputError(f"{where}no output folder; name one with --output")
-        fields: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
-        }
-        return cls(**fields)
 
     @classmethod
     def _read(cls, config: Path) -> dict[str, Any]:
@@ -136,31 +113,22 @@ class TrainingSettings:
             foreign = sorted(values.keys() & hints_of(other).keys() - hints_of(cls).keys())
             if foreign:
                 raise InputError(f"{config}: {foreign[0]} is a setting of {other.command}, not of {cls.command}")
-        check_values(values, cls, str(config))
-        return values
+        return super()._read(config)
 
     def with_full_paths(self) -> Self:
         """Return the settings with every path that exists here made absolute, so that they hold in any folder."""
         return dataclasses.replace(
             self,
             output=str(Path(self.output).absolute()),
-            data=tuple(map(_full_path, self.data)),
-            model=self.model and _full_path(self.model),
-            init=_full_path(self.init) if self.init and self.init.endswith(".json") else self.init,
-            tokenizer=self.tokenizer and _full_path(self.tokenizer),
+            data=tuple(map(full_path, self.data)),
+            model=self.model and full_path(self.model),
+            dev=self.dev and full_path(self.dev),
+            init=full_path(self.init) if self.init and self.init.endswith(".json") else self.init,
+            tokenizer=self.tokenizer and full_path(self.tokenizer),
+            embeddings_from=self.embeddings_from and full_path(self.embeddings_from),
+            teacher=self.teacher and full_path(self.teacher),
+            teacher_cache=self.teacher_cache and str(Path(self.teacher_cache).absolute()),
         )
-
-    def write(self, folder: Path) -> None:
-        """Write what reproduces the run as `training.toml` into `folder`; settings that are None are left out."""
-        kept = {name: value for name, value in dataclasses.asdict(self).items() if name not in NOT_WRITTEN}
-        lines = [f"{name} = {to_toml(value)}" for name, value in kept.items() if value is not None]
-        command = f"# modernir {self.command} --config {SETTINGS_FILE} --output NEW_FOLDER"
-        write_text(folder / SETTINGS_FILE, "\n".join([command, f"# {_versions()}", *lines]) + "\n")
-
-    def differences(self, other: "TrainingSettings") -> list[str]:
-        """Name the settings, but for output and resume, in which `other` differs."""
-        names = [field.name for field in dataclasses.fields(self) if field.name not in NOT_WRITTEN]
-        return [name for name in names if getattr(self, name) != getattr(other, name)]
 
 
 @dataclass(frozen=True)
@@ -169,11 +137,20 @@ class DenseTraining(TrainingSettings):
 
     Attributes:
         two_towers: Give queries and documents an encoder each, which begin with the same weights.
+        matryoshka: Sizes to which embeddings may be cut; the loss is learnt on the first so many numbers of each too.
+        embedding_weight: With a teacher, what the mean of 1 - cosine between its and the model's embeddings counts.
     """
 
     command: ClassVar[str] = "train-dense"
 
     two_towers: bool = False
+    matryoshka: tuple[int, ...] = ()
+    embedding_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (least := min(self.matryoshka, default=1)) < 1:
+            raise InputError(f"matryoshka: expected sizes of at least 1, found {least}")
 
 
 @dataclass(frozen=True)
@@ -183,8 +160,6 @@ class ColbertTraining(TrainingSettings):
     What a checkpoint without a projection, or a new model, takes for None is in brackets.
 
     Attributes:
-        loss: What is learnt: "contrastive", to tell the positive from all other documents of the batch; or a teacher's
-            scores of an example's own documents, "kl" by distribution and "margin-mse" by difference.
         mean_scores: Divide MaxSim by the query's tokens, which makes scores of short and long queries alike.
         dim: Length of a token's vector (128).
         expansion: How queries are filled up with masks: to `query_length` tokens, "fixed", to at least so many, "min",
@@ -200,7 +175,6 @@ class ColbertTraining(TrainingSettings):
     command: ClassVar[str] = "train-colbert"
 
     temperature: float = 1.0
-    loss: Loss = "contrastive"
     mean_scores: bool = False
     dim: int | None = None
     expansion: Literal["fixed", "min", "none"] | None = None
@@ -209,20 +183,8 @@ class ColbertTraining(TrainingSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.negatives is not None and self.negatives < self.scored_negatives:
-            raise InputError(f"negatives: {NEGATIVES_NEEDED[self.loss]}")
         if self.attend_to_expansion and self.expansion == "none":
             raise InputError("attend_to_expansion: there is no expansion to attend to with expansion none")
-
-    @property
-    def scored_negatives(self) -> int:
-        """Fewest negatives of an example that the loss compares by a teacher's scores; 0 where it follows none."""
-        return FEWEST_NEGATIVES[self.loss]
-
-    @property
-    def distils(self) -> bool:
-        """Whether the loss follows a teacher's scores."""
-        return self.scored_negatives > 0
 
     @property
     def skipped(self) -> list[str] | None:
@@ -237,12 +199,6 @@ def words_of_skiplist(skiplist: str | tuple[str, ...]) -> list[str]:
 
 
 NAMED_SKIPLISTS = {"punctuation": list(string.punctuation), "none": []}
-FEWEST_NEGATIVES: dict[Loss, int] = {"contrastive": 0, "kl": 2, "margin-mse": 1}
-NEGATIVES_NEEDED = {
-    "kl": "loss kl needs at least 2, since it sees the scores of two documents as 0 and 1 whatever they are; use "
-    "margin-mse for one",
-    "margin-mse": "loss margin-mse compares the documents of an example, and needs at least 1",
-}
 LOWEST = {
     "mini_batch_size": 1,
     "accumulation": 1,
@@ -254,6 +210,9 @@ LOWEST = {
     "eval_every": 1,
     "save_every": 1,
     "negatives": 0,
+    "mixing": 0.01,
+    "false_negative_ratio": 0,
+    "false_negative_margin": 0,
 }
 RANGES: dict[str, tuple[float, float]] = {
     "batch_size": (2, 1 << 20),
@@ -264,17 +223,3 @@ RANGES: dict[str, tuple[float, float]] = {
     "holdout": (0, 1e7),
     "seed": (0, 2**32 - 1),
 }
-
-
-def _full_path(name: str) -> str:
-    return str(Path(name).absolute()) if Path(name).exists() else name
-
-
-def _versions() -> str:
-    found = []
-    for package in STACK:
-        try:
-            found.append(f"{package} {version(package)}")
-        except PackageNotFoundError:
-            continue
-    return "made with " + ", ".join(found)

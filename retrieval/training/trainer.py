@@ -1,11 +1,10 @@
-"""sentence-transformers' trainers as our settings ask for them, with two additions.
+"""sentence-transformers' trainers as our settings ask for them, with some additions.
 
 Batches are ordered by length: the losses do not see the order of a batch, and the chunks that GradCache cuts from a
-sorted one hold texts of like length and next to no padding. And a loss that is no number ends the run. Imported only
-once training starts, since it needs torch.
+sorted one hold texts of like length and next to no padding. A loss that is no number ends the run. Several processes
+take equal parts of each batch and average their gradients. Imported only once training starts, since it needs torch.
 """
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,21 +13,28 @@ from typing import TYPE_CHECKING, Any
 import torch
 from sentence_transformers.base.data_collator import BaseDataCollator
 from sentence_transformers.base.trainer import BaseTrainer
-from sentence_transformers.base.training_args import BaseTrainingArguments, BatchSamplers
+from sentence_transformers.base.training_args import BaseTrainingArguments
 from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
-from transformers import PrinterCallback, ProgressCallback, TrainerCallback
+from transformers import PrinterCallback, ProgressCallback, TrainerCallback, TrainerState
 
 from ...errors import InputError
+from . import lora, processes
+from .best import KeepBest, Prune, is_exhausted
 from .callbacks import GuardWeights, MeasureAtEnd, not_finite
-from .data import SCORES, held_out_collection
+from .data import SCORES, held_out_collection, is_text
+from .dev import dev_collection
+from .epochs import TellEpoch
+from .mixing import samplers, training_sets
+from .run_folder import STATE
 from .settings import TrainingSettings
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-CHECKPOINTS_KEPT = 2
 TENTH_OF_A_RUN = 0.1
 EVALUATION_BATCH = 64
+SCHEDULERS = {"linear": "linear", "cosine": "cosine", "wsd": "warmup_stable_decay"}
+"""Our names of the schedulers, and those of transformers."""
 
 
 class LengthSorted(BaseDataCollator):
@@ -40,21 +46,74 @@ class LengthSorted(BaseDataCollator):
 
 
 class GuardedTrainer(BaseTrainer):
-    """Refuses a loss that is not finite, and keeps the training texts out of the model's README."""
+    """Refuses a loss that is not finite, and keeps the training texts out of the model's README.
+
+    Attributes:
+        settings: Of the run.
+    """
+
+    settings: TrainingSettings
 
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
         """Add nothing: what writes the README as training goes quotes examples there."""
+
+    def override_model_in_loss(self, loss: torch.nn.Module, model: torch.nn.Module) -> torch.nn.Module:
+        """Leave the bare model in the loss, where DistributedDataParallel's wrapper would go.
+
+        GradCache goes back through the model once for each mini-batch, of two towers not always through the same
+        weights; joining gradients once a step, when all of them are there, is simpler and always right.
+        """
+        return loss
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:  # noqa: ANN401 - the trainer's
         """Take one step.
 
         Raises:
-            ModernirError: The loss is not finite; no checkpoint was written with it.
+            ModernirError: The loss is not finite, in whatever process; no checkpoint was written with it.
         """
         loss = super().training_step(*args, **kwargs)
-        if not torch.isfinite(loss):
+        if processes.anywhere(not torch.isfinite(loss)):
             raise not_finite(self.state.global_step + 1, f"losses (found {loss.item()})", self.args.output_dir)
+        if self.accelerator.sync_gradients:
+            processes.average_gradients(self.loss.parameters())
         return loss
+
+    def create_scheduler(self, num_training_steps: int, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        """Make the scheduler, now that the number of steps is known."""
+        if self.args.lr_scheduler_type == SCHEDULERS["wsd"]:
+            steps = round(self.settings.decay * num_training_steps)
+            self.args.lr_scheduler_kwargs = {"num_decay_steps": steps, "decay_type": "1-sqrt"}
+        return super().create_scheduler(num_training_steps, *args, **kwargs)
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:  # noqa: ANN401 - the trainer's
+        if not lora.has_adapters(self.model):
+            super()._save(output_dir, state_dict)
+            return
+        with lora.taken_away(self.model):
+            super()._save(output_dir)
+        lora.save_adapters(self.model, Path(output_dir or self.args.output_dir or ""))
+
+    def _load_from_checkpoint(self, checkpoint_path: str) -> None:
+        if not lora.has_adapters(self.model):
+            super()._load_from_checkpoint(checkpoint_path)
+            return
+        with lora.taken_away(self.model):
+            super()._load_from_checkpoint(checkpoint_path)
+        lora.load_adapters(self.model, Path(checkpoint_path))
+
+    def go(self, checkpoint: Path | None) -> None:
+        """Train from the start, or go on from a checkpoint; one that early stopping left is the end already."""
+        if checkpoint:
+            state = TrainerState.load_from_json(str(checkpoint / STATE))
+            if is_exhausted(state.log_history, self.settings):
+                self.state = state
+                self.restore(checkpoint)
+                return
+        self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+
+    def restore(self, checkpoint: Path) -> None:
+        """Give the model the weights of a checkpoint."""
+        self._load_from_checkpoint(str(checkpoint))
 
 
 @dataclass(frozen=True)
@@ -91,50 +150,67 @@ def make_trainer(
         parts: Of the kind of model.
         checkpoints: Folder.
         model: Trained in place.
-        examples: Columns query, positive, negative_1 and so on, and scores where the loss follows a teacher's.
+        examples: As `data.open_examples` returns them.
         held_out: Measured on; may be empty.
         callbacks: Told of every step, before the guard of the weights looks whether one of them asks to save.
         resumes: The model was measured before its first step already.
 
     Raises:
-        InputError: The precision is not to be had on this machine.
+        InputError: The precision is not to be had on this machine, or a data set is smaller than a batch.
     """
     model.model_card_data.generate_widget_examples = False  # each checkpoint would encode some for its README
-    columns = dict.fromkeys(examples.column_names, "document") | {"query": "query"}
-    scored = columns.pop(SCORES, None) is not None
-    fields = _fields(settings, checkpoints, len(held_out) > 0, resumes)
-    if not scored:  # what tells an example's own documents apart does not mind what others have
-        fields["batch_sampler"] = BatchSamplers.NO_DUPLICATES
+    columns = dict.fromkeys(filter(is_text, examples.column_names), "document") | {"query": "query"}
+    evaluator = _evaluator(settings, parts, held_out)
+    if evaluator is None and (settings.early_stopping or settings.keeps_best):
+        raise InputError("holdout: no query is held out, and nothing can be measured; hold out some by their number")
+    fields = _fields(settings, checkpoints, evaluator is not None, resumes)
+    fields |= samplers(settings, SCORES in examples.column_names)
     trainer = parts.trainer(
         model=model,
         args=parts.arguments(**fields, router_mapping=columns, prompts=_prompts(model, columns)),
-        train_dataset=examples,
+        train_dataset=training_sets(examples, settings),
         loss=parts.loss(settings, model),
-        evaluator=_evaluator(parts, held_out) if len(held_out) else None,
-        callbacks=[*callbacks, *([MeasureAtEnd()] if len(held_out) else []), GuardWeights()],
+        evaluator=evaluator,
+        callbacks=[*callbacks, *_steering(settings, evaluator is not None), GuardWeights(), TellEpoch()],
     )
+    trainer.settings = settings
     for printing in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(printing)  # they write to stdout
     return trainer
 
 
+def _steering(settings: TrainingSettings, measures: bool) -> list[TrainerCallback]:
+    return [
+        *([MeasureAtEnd(), KeepBest(settings)] if measures else []),
+        *([Prune(settings)] if processes.is_first() else []),
+    ]
+
+
 def _fields(settings: TrainingSettings, checkpoints: Path, measures: bool, resumes: bool) -> dict[str, Any]:
     accelerated = torch.cuda.is_available()
-    if torch.cuda.device_count() > 1 or int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise InputError("training uses one device: choose it with CUDA_VISIBLE_DEVICES=0 and start one process")
+    several = processes.count() > 1
+    if torch.cuda.device_count() > 1 and not several:
+        raise InputError(
+            f"a process trains on one of the {torch.cuda.device_count()} GPUs: start one for each with torchrun "
+            "--nproc-per-node, or choose one GPU with CUDA_VISIBLE_DEVICES=0"
+        )
     if settings.precision == "fp16" and not accelerated:
         raise InputError("precision: fp16 needs a CUDA device, and there is none here; use bf16 or fp32")
     return {
         "output_dir": str(checkpoints),
-        "per_device_train_batch_size": settings.batch_size,
+        "per_device_train_batch_size": settings.batch_size,  # of all devices, since they split what is drawn
+        "accelerator_config": {"split_batches": several},
         "gradient_accumulation_steps": settings.accumulation,
         "num_train_epochs": settings.epochs,
         "max_steps": settings.max_steps or -1,
         "learning_rate": settings.learning_rate,
         "warmup_steps": settings.warmup,
+        "lr_scheduler_type": SCHEDULERS[settings.scheduler],
+        "weight_decay": settings.weight_decay,
+        "max_grad_norm": settings.grad_clip,
         "bf16": settings.precision == "bf16",
         "fp16": settings.precision == "fp16",
-        "use_cpu": settings.precision == "bf16" and not accelerated,
+        "use_cpu": (settings.precision == "bf16" or several) and not accelerated,
         "seed": settings.seed,
         "dataloader_drop_last": True,  # a short last batch would have fewer negatives than the others
         "dataloader_pin_memory": accelerated,
@@ -146,7 +222,6 @@ def _fields(settings: TrainingSettings, checkpoints: Path, measures: bool, resum
         "eval_on_start": measures and not resumes,
         "save_strategy": "steps",
         "save_steps": settings.save_every or TENTH_OF_A_RUN,
-        "save_total_limit": CHECKPOINTS_KEPT,
         "disable_tqdm": True,
         "report_to": "none",
     }
@@ -157,8 +232,13 @@ def _prompts(model: Any, columns: dict[str, str]) -> dict[str, str]:  # noqa: AN
     return {column: prompt for column, prompt in prompts.items() if prompt}
 
 
-def _evaluator(parts: Parts, held_out: "Dataset") -> InformationRetrievalEvaluator:
-    collection = held_out_collection(held_out)
+def _evaluator(settings: TrainingSettings, parts: Parts, held_out: "Dataset") -> InformationRetrievalEvaluator | None:
+    if settings.dev:
+        collection = dev_collection(settings.dev, settings.dev_split)
+    elif len(held_out):
+        collection = held_out_collection(held_out)
+    else:
+        return None
     return parts.evaluator(
         collection.queries,
         collection.documents,

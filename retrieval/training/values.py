@@ -60,7 +60,7 @@ def _fits(value: Any, hint: Any) -> bool:  # noqa: ANN401 - any value, any annot
     if get_origin(hint) is Literal:
         return value in get_args(hint)
     if get_origin(hint) is tuple:
-        return isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)
+        return isinstance(value, list | tuple) and all(_fits(item, get_args(hint)[0]) for item in value)
     if hint is float:
         return isinstance(value, int | float) and not isinstance(value, bool)
     return type(value) is hint
@@ -72,11 +72,11 @@ def _words(hint: Any) -> str:  # noqa: ANN401 - any annotation of the settings
     if get_origin(hint) is Literal:
         return f"one of {', '.join(get_args(hint))}"
     if get_origin(hint) is tuple:
-        return "a list of texts"
+        return "a list of whole numbers" if get_args(hint)[0] is int else "a list of texts"
     return {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}[hint]
 
 
 def to_toml(value: Any) -> str:  # noqa: ANN401 - a value of the settings
-    """Write a text, a number, a truth value or a list of texts as TOML."""
+    """Write a text, a number, a truth value or a list as TOML."""
     # JSON's texts, numbers, lists and booleans are TOML's, but for the one control character that JSON leaves bare
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -14,9 +14,11 @@ from modernir.retrieval.training.data import (
     held_out_collection,
     open_examples,
     sample_texts,
+    sets_by_source,
     split_held_out,
-    write_examples,
 )
+from modernir.retrieval.training.false_negatives import FalseNegativeFilter
+from modernir.retrieval.training.writing import ReadingPlan, write_examples
 
 
 def write_rows(path: Path, rows: list[dict]) -> str:
@@ -29,7 +31,11 @@ def pairs(tmp_path: Path, count: int, name: str = "pairs.jsonl") -> str:
 
 
 def stored(tmp_path: Path, sources: list[str], negatives: int | None = None, scored: int = 0) -> Dataset:
-    write_examples(sources, RowOptions(), negatives, tmp_path / "examples", scored)
+    return planned(tmp_path, sources, ReadingPlan(negatives, scored))
+
+
+def planned(tmp_path: Path, sources: list[str], plan: ReadingPlan) -> Dataset:
+    write_examples(sources, RowOptions(), plan, tmp_path / "examples")
     return open_examples(tmp_path / "examples")
 
 
@@ -179,3 +185,73 @@ def test_a_sample_of_the_texts_is_spread_over_all_and_bounded(tmp_path: Path) ->
     texts = list(sample_texts(stored(tmp_path, [pairs(tmp_path, 100)]), 10))
     assert len(texts) == 20
     assert "q90" in texts
+
+
+def mixed(tmp_path: Path, sources: list[str], negatives: int | None = None) -> Dataset:
+    return planned(tmp_path, sources, ReadingPlan(negatives, mixed=True))
+
+
+def test_mixed_sources_keep_apart_and_have_their_own_negatives(tmp_path: Path) -> None:
+    triplets = [{"query": f"t{i}", "positive": "p", "negatives": ["n", "m", "o"]} for i in range(5)]
+    sources = [pairs(tmp_path, 3), write_rows(tmp_path / "t.jsonl", triplets)]
+    for negatives, names in ((None, ["negative_1"]), (2, ["negative_1", "negative_2"]), (0, [])):
+        sets = sets_by_source(mixed(tmp_path, sources, negatives), sources)
+        first, second = sets.values()
+        assert first["query"][:] == ["q0", "q1", "q2"]
+        assert second["query"][:] == [f"t{i}" for i in range(5)]
+        assert first.column_names == ["query", "positive"]
+        assert second.column_names == ["query", "positive", *names]
+    assert None not in list(sample_texts(mixed(tmp_path, sources), 100))
+
+
+def test_held_out_queries_come_out_of_all_mixed_sources(tmp_path: Path) -> None:
+    sources = [pairs(tmp_path, 40, "a.jsonl"), pairs(tmp_path, 60, "b.jsonl")]
+    train, held_out = split_held_out(mixed(tmp_path, sources), 10, seed=3)
+    sets = sets_by_source(train, sources)
+    assert not {query for members in sets.values() for query in members["query"][:]} & set(held_out["query"][:])
+    assert sum(map(len, sets.values())) + len(held_out) == 100
+    pooled = split_held_out(stored(tmp_path / "pool", sources), 10, seed=3)[1]
+    assert pooled["query"][:] == held_out["query"][:]
+
+
+def test_a_mixed_source_without_examples_is_named(tmp_path: Path) -> None:
+    (tmp_path / "empty.jsonl").write_text("")
+    with pytest.raises(InputError, match=r"no training examples in [^,]*empty\.jsonl$"):
+        mixed(tmp_path, [pairs(tmp_path, 3), str(tmp_path / "empty.jsonl")])
+    assert not (tmp_path / "examples").exists()
+
+
+def test_likely_false_negatives_go_and_the_next_take_their_place(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [{"query": "q", "positive": "p", "negatives": ["a", "b", "c", "d"], "scores": [10, 9.6, 9.5, 11, 2]}]
+    source = write_rows(tmp_path / "t.jsonl", rows)
+    with caplog.at_level(logging.WARNING):
+        found = planned(tmp_path, [source], ReadingPlan(2, false_negatives=FalseNegativeFilter(ratio=0.95)))
+    assert found[0] == {"query": "q", "positive": "p", "negative_1": "b", "negative_2": "d"}
+    assert "left out 2 of 4 negatives, that score too near to their positive" in caplog.text
+    kept = planned(tmp_path, [source], ReadingPlan(None, 1, false_negatives=FalseNegativeFilter(margin=1)))
+    assert kept[0] == {"query": "q", "positive": "p", "negative_1": "d", "scores": [10.0, 2.0]}
+
+
+def test_a_negative_that_is_its_positive_goes_whatever_the_settings(tmp_path: Path) -> None:
+    rows = [{"query": "q", "positive": "p", "negatives": ["p", "n", "m"]}]
+    found = stored(tmp_path, [write_rows(tmp_path / "t.jsonl", rows)], negatives=2)
+    assert found[0] == {"query": "q", "positive": "p", "negative_1": "n", "negative_2": "m"}
+
+
+def test_false_negatives_cannot_be_told_without_scores(tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "t.jsonl", [{"query": "q", "positive": "p", "negatives": ["n"]}])
+    with pytest.raises(InputError, match=r"t\.jsonl: no example has a teacher's scores, which --false-negative-ratio"):
+        planned(tmp_path, [source], ReadingPlan(false_negatives=FalseNegativeFilter(margin=0)))
+    planned(tmp_path, [pairs(tmp_path, 3)], ReadingPlan(false_negatives=FalseNegativeFilter(margin=0)))
+
+
+@pytest.mark.parametrize(
+    ("ratio", "margin", "positive", "limit"),
+    [(0.95, None, 0.8, 0.76), (0.95, None, -2.0, -2.1), (None, 0.5, -2.0, -2.5), (0.9, 3, 10, 7), (0.5, 3, 10, 5)],
+)
+def test_the_limit_is_that_of_the_paper_and_below_the_positive_whatever_its_sign(
+    ratio: float | None, margin: float | None, positive: float, limit: float
+) -> None:
+    assert FalseNegativeFilter(ratio, margin).limit(positive) == pytest.approx(limit)

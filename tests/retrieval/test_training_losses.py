@@ -16,7 +16,9 @@ from modernir.encoders.modernbert.fresh import new_colbert
 from modernir.encoders.modernbert.presets import config_for
 from modernir.encoders.modernbert.tokenizer import train_tokenizer
 from modernir.retrieval.training import colbert_trainer
-from modernir.retrieval.training.losses import CachedMaxSimLoss, Ragged, contrastive, kl_divergence, margin_mse
+from modernir.retrieval.training.losses.cached import Vectors
+from modernir.retrieval.training.losses.late import CachedMaxSimLoss
+from modernir.retrieval.training.losses.objectives import contrastive, in_batch_kl, kl_divergence, margin_mse
 from modernir.retrieval.training.settings import ColbertTraining
 
 BATCH = 9
@@ -52,8 +54,8 @@ def batch(model: MultiVectorEncoder) -> list[dict]:
     ]
 
 
-def make_loss(model: MultiVectorEncoder, name: str, size: int, mean: bool = False) -> CachedMaxSimLoss:
-    given = {"output": "o", "data": ["d"], "init": "tiny", "temperature": 0.7}
+def make_loss(model: MultiVectorEncoder, name: str, size: int, mean: bool = False, **more: object) -> CachedMaxSimLoss:
+    given = {"output": "o", "data": ["d"], "init": "tiny", "temperature": 0.7} | more
     settings = ColbertTraining.from_sources(**given, loss=name, mini_batch_size=size, mean_scores=mean)
     return colbert_trainer.make_loss(settings, model)
 
@@ -113,6 +115,30 @@ def test_loss_and_gradients_equal_the_plain_computation_whatever_the_mini_batch(
         torch.testing.assert_close(gradients(model, found), expected, rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("size", [4, BATCH])
+def test_a_dense_teachers_scores_are_compared_with_the_mean_over_a_querys_tokens(
+    make_model: Callable, teacher: torch.Tensor, name: str, size: int
+) -> None:
+    model = make_model().double().train()
+    seen = F.normalize(torch.rand(4, BATCH, 20, generator=torch.Generator().manual_seed(3)).double() - 0.3, dim=2)
+    columns = batch(model)
+    queries = token_vectors(model, columns[0], "query")
+    documents = [vectors for column in columns[1:] for vectors in token_vectors(model, column, "document")]
+    divergence = 0
+    for query, asked in zip(queries, seen[0], strict=True):
+        scores = torch.stack([(query @ document.T).amax(1).mean() for document in documents])
+        target = (torch.cat(list(seen[1:])) @ asked / 0.3).softmax(0)
+        divergence = divergence + (target * (target.log() - (scores / 0.3).log_softmax(0))).sum() / BATCH
+    wanted = 0.5 * divergence + 2.0 * plain_loss(model, columns, name, False, teacher.double())
+    given = {"teacher": "t", "score_weight": 0.5, "contrastive_weight": 2.0, "teacher_temperature": 0.3}
+    taught = [column | {"teacher": own} for column, own in zip(map(dict, columns), seen, strict=True)]
+    found = make_loss(model, name, size, **given)(taught, teacher)
+    expected = gradients(model, wanted)
+    assert found.item() == pytest.approx(wanted.item(), rel=1e-9)
+    torch.testing.assert_close(gradients(model, found), expected, rtol=1e-6, atol=1e-9)
+
+
 @pytest.mark.parametrize("attend", [False, True])
 def test_the_packed_network_gives_the_same_loss_and_gradients(
     make_model: Callable, teacher: torch.Tensor, attend: bool
@@ -129,14 +155,14 @@ def test_the_packed_network_gives_the_same_loss_and_gradients(
 def test_the_second_embedding_draws_the_drop_out_of_the_first(make_model: Callable) -> None:
     model = make_model(mlp_dropout=0.5, embedding_dropout=0.5).train()
     cached = make_loss(model, "contrastive", 4)
-    embed, seen = cached._embed, []
+    embed, seen = cached.embed, []
 
-    def recorded(chunk: Callable) -> Ragged:
-        found = embed(chunk)
+    def recorded(features: dict) -> Vectors:
+        found = embed(features)
         seen.append(found.values.detach())
         return found
 
-    cached._embed = recorded
+    cached.embed = recorded
     cached(batch(model), None).backward()
     once, again = seen[: len(seen) // 2], seen[len(seen) // 2 :]
     assert len(once) == 4 * 3
@@ -192,6 +218,13 @@ def test_kl_does_not_mind_scale_and_offset_and_is_zero_where_both_agree() -> Non
     assert kl_divergence(other, teacher, 0.5).item() > 0.1
 
 
+def test_following_all_of_a_batch_is_the_contrastive_loss_with_soft_labels() -> None:
+    scores = torch.tensor([[2.0, 0.0, 1.0], [1.0, 3.0, 0.0]])
+    sure = torch.tensor([[60.0, 0.0, 0.0], [0.0, 60.0, 0.0]])
+    assert in_batch_kl(scores, sure, 0.5).item() == pytest.approx(contrastive(scores, 0.5).item(), rel=1e-6)
+    assert in_batch_kl(scores, scores + 7, 0.5).item() == pytest.approx(0, abs=1e-6)
+
+
 def test_equal_scores_give_a_finite_loss_without_gradient() -> None:
     scores = torch.full((2, 3), 4.0, requires_grad=True)
     loss = kl_divergence(scores, torch.tensor([[1.0, 2.0, 3.0], [2.0, 2.0, 2.0]]), 1.0)
@@ -214,7 +247,7 @@ def test_scores_that_only_rounding_tells_apart_count_as_equal_and_a_teacher_of_s
 def test_the_scale_of_an_outer_loss_may_be_more_than_16_bits_hold() -> None:
     values = torch.ones(2, 3, dtype=torch.float16, requires_grad=True)
     replay = CachedMaxSimLoss(None, None, 2)
-    replay._embed = lambda chunk: Ragged(values * 1, torch.tensor([2]))
+    replay.embed = lambda features: Vectors(values * 1, torch.tensor([2]))
     gradient = torch.full((2, 3), 2.0**-12, dtype=torch.float16)
     outside = nullcontext()
     replay._replay([dict], [outside], [gradient], nullcontext, torch.tensor(65536.0))

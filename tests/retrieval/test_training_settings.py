@@ -13,6 +13,7 @@ import pytest
 
 from modernir.cli import training
 from modernir.errors import InputError
+from modernir.retrieval.pretraining.settings import Pretraining
 from modernir.retrieval.training.settings import ColbertTraining, DenseTraining
 
 GIVEN = {"data": ["pairs.jsonl"], "init": "tiny", "output": "out"}
@@ -136,7 +137,7 @@ def test_a_loss_has_the_negatives_that_it_needs(loss: str, fewest: int) -> None:
     ("command", "kind"), [(training.train_dense, DenseTraining), (training.train_colbert, ColbertTraining)]
 )
 def test_every_setting_is_a_flag_and_every_flag_a_setting(command: Callable, kind: type) -> None:
-    flags = set(inspect.signature(command).parameters) - {"config"}
+    flags = set(inspect.signature(command).parameters) - {"config", "smoke"}
     assert flags == {field.name for field in dataclasses.fields(kind)}
 
 
@@ -145,7 +146,11 @@ def test_every_recipe_is_valid() -> None:
     assert recipes
     for recipe in recipes:
         text = recipe.read_text()
-        kinds = [kind for kind in (DenseTraining, ColbertTraining) if f"modernir {kind.command} --config" in text]
+        kinds = [
+            kind
+            for kind in (DenseTraining, ColbertTraining, Pretraining)
+            if f"modernir {kind.command} --config" in text
+        ]
         assert len(kinds) == 1, recipe
         kinds[0].from_sources(recipe, output="out")
         assert recipe.read_text().startswith("# "), recipe

@@ -1,11 +1,13 @@
 """One contrastive training step (InfoNCE over query-passage pairs, forward and backward), padded and unpadded.
 
-    python benchmarks/train_step.py [--model FOLDER] [--pairs 16,32] [--rounds 3] [--threads 1] [--only fp32]
-        [--device cpu] [--json FILE]
+    python benchmarks/train.py [--model FOLDER | --size base] [--data PAIRS] [--length 128] [--pairs 16,32] [--rounds 3]
+        [--threads 1] [--only fp32] [--device cpu] [--json FILE]
 
 sentence-transformers as it is (transformers' network, padded to the longest text of the batch) beside the same model
-after `modernir.accelerate`, in float32 and with bfloat16 weights. Queries and passages are in random order, as a
-training loader brings them; each goes through the model in one batch. The step ends with the gradients: no optimiser.
+after `modernir.accelerate`, in float32, with bfloat16 weights, and in mixed precision, as both libraries' trainers do
+it. Queries and passages are in random order, as a training loader brings them, or `--data` names real ones, drawn at
+random; each side goes through the model in one batch. The step ends with the gradients: no optimiser. `--size` is the
+name of a size or a JSON configuration; its weights are random, and with `--data` its tokenizer is learnt from it.
 Each variant is a process of its own, asked in turn; put `taskset --cpu-list 1` before the command for steady figures
 of one core. Peak is the resident set at its highest, weights included (on CUDA: what torch's allocator hands out);
 "over loaded" is its excess over the level after loading and a step with two short pairs. Loss and gradient norm are
@@ -20,6 +22,7 @@ import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -31,20 +34,30 @@ from modernir.bench.texts import TextMaker
 from modernir.bench.worker import Sample, Worker, WorkerError
 from modernir.bench.workloads import passages, queries
 from modernir.encoders.checkpoint import open_checkpoint
+from modernir.encoders.modernbert.fresh import new_model
+from modernir.encoders.modernbert.presets import config_for
+from modernir.encoders.modernbert.tokenizer import train_tokenizer
 from modernir.encoders.precision import resolve_device, torch_dtype
-from modernir.errors import ModernirError
+from modernir.errors import InputError, ModernirError
+from modernir.retrieval.readers.examples import read_examples
 
 TEMPERATURE = 0.05
 SEED = 0
 VARIANTS = {
-    "sentence-transformers fp32": ("fp32", False),
-    "sentence-transformers bf16 weights": ("bf16", False),
-    "modernir.accelerate fp32": ("fp32", True),
-    "modernir.accelerate bf16 weights": ("bf16", True),
+    "sentence-transformers fp32": ("fp32", False, False),
+    "sentence-transformers mixed bf16": ("fp32", True, False),
+    "sentence-transformers bf16 weights": ("bf16", False, False),
+    "modernir.accelerate fp32": ("fp32", False, True),
+    "modernir.accelerate mixed bf16": ("fp32", True, True),
+    "modernir.accelerate bf16 weights": ("bf16", False, True),
 }
-"""Name to precision of the weights, and whether the model is accelerated."""
+"""Name to precision of the weights, whether matrix products are of bfloat16, and whether the model is accelerated."""
+SAMPLE = 20_000
+"""Pairs of the data from which a tokenizer is learnt and batches are drawn."""
+SHORT = (["one", "two"], ["three", "four"])
 Pairs = tuple[list[str], list[str]]
 Step = Callable[[Pairs], dict[str, float]]
+Draw = Callable[[int], Pairs]
 
 
 @dataclass(frozen=True)
@@ -53,40 +66,44 @@ class Row:
 
     pairs: int
     variant: str
-    tokens: int
     seconds: list[float]
     ratio: float
     peak: int | None
     growth: int | None
     loss: float
     gradient_norm: float
+    tokens: int
 
 
-def load_step(model: str, device: str, precision: str, accelerated: bool) -> Step:
-    """Load a model in a worker and return the step, which maps (queries, passages) to loss and gradient norm."""
+def load_step(model: str, device: str, length: int | None, precision: str, mixed: bool, accelerated: bool) -> Step:
+    """Load a model in a worker and return the step, from (queries, passages) to loss, gradient norm and tokens."""
     import torch
     from sentence_transformers import SentenceTransformer
     from transformers.utils import logging
 
     logging.disable_progress_bar()
     network = SentenceTransformer(model, device=device, model_kwargs={"dtype": torch_dtype(precision)}).train()
+    if length:
+        network.max_seq_length = length
     if accelerated:
         from modernir import accelerate
 
         accelerate(network)
 
-    def embed(texts: list[str]) -> torch.Tensor:
-        features = {name: value.to(device) for name, value in network.preprocess(texts).items() if _is_tensor(value)}
-        return network(features)["sentence_embedding"].float()
+    def features(texts: list[str]) -> dict[str, torch.Tensor]:
+        return {name: value.to(device) for name, value in network.preprocess(texts).items() if _is_tensor(value)}
 
     def step(pairs: Pairs) -> dict[str, float]:
-        asked, found = map(embed, pairs)
+        inputs = list(map(features, pairs))
+        tokens = sum(int(sides["attention_mask"].sum()) for sides in inputs)
+        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=mixed):
+            asked, found = (network(sides)["sentence_embedding"].float() for sides in inputs)
         scores = asked @ found.T / TEMPERATURE
         loss = torch.nn.functional.cross_entropy(scores, torch.arange(len(scores), device=device))
         loss.backward()
         gradients = [weight.grad for weight in network.parameters() if weight.grad is not None]
         norm = torch.stack([gradient.float().norm() for gradient in gradients]).norm()
-        result = {"loss": loss.item(), "gradient_norm": norm.item()}
+        result = {"loss": loss.item(), "gradient_norm": norm.item(), "tokens": tokens}
         network.zero_grad(set_to_none=True)
         return result
 
@@ -105,36 +122,66 @@ def measure(options: argparse.Namespace, model: str, names: list[str]) -> tuple[
         ModernirError: No variant ran.
     """
     checkpoint = open_checkpoint(model)
-    maker = TextMaker(checkpoint, SEED)
+    draw = drawer(options.data) if options.data else made(TextMaker(checkpoint, SEED), checkpoint.max_length)
     failed: list[tuple[str, str]] = []
     rows: list[Row] = []
     with ExitStack() as stack:
         workers = {}
         for name in names:
             try:
-                arguments = (model, options.device, *VARIANTS[name])
+                arguments = (model, options.device, options.length, *VARIANTS[name])
                 worker = Worker(load_step, *arguments, threads=options.threads, device=options.device)
                 workers[name] = stack.enter_context(worker)
-                short = maker.warm_up()[:2]
-                worker.warm_up((short, short))
+                worker.warm_up(SHORT)
             except WorkerError as error:
                 workers.pop(name, None)
                 failed.append((name, str(error)))
         for size in options.pairs:
-            batch, tokens = draw_pairs(maker, size, checkpoint.max_length)
-            samples = run_rounds(workers, batch, options.rounds, failed)
-            rows += rows_of(samples, size, tokens)
+            samples = run_rounds(workers, draw(size), options.rounds, failed)
+            rows += rows_of(samples, size)
     if not rows:
         raise ModernirError("nothing was measured; {}: {}".format(*failed[0]))
     return rows, failed
 
 
-def draw_pairs(maker: TextMaker, size: int, longest: int) -> tuple[Pairs, int]:
-    """Return as many queries and passages in random order, and their tokens in all."""
-    random = np.random.default_rng(SEED + size)
-    asked = maker.make(queries(random, size, longest).tolist(), "query")
-    found = maker.make(passages(random, size, longest).tolist(), "document")
-    return (asked, found), sum(maker.count(asked, "query")) + sum(maker.count(found, "document"))
+def made(maker: TextMaker, longest: int) -> Draw:
+    """Return what makes as many queries and passages, in random order."""
+
+    def draw(size: int) -> Pairs:
+        random = np.random.default_rng(SEED + size)
+        asked = maker.make(queries(random, size, longest).tolist(), "query")
+        return asked, maker.make(passages(random, size, longest).tolist(), "document")
+
+    return draw
+
+
+def drawer(data: str) -> Draw:
+    """Return what draws as many pairs of a file or data set, at random."""
+    pairs = read_pairs(data)
+
+    def draw(size: int) -> Pairs:
+        if size > len(pairs):
+            raise InputError(f"{data}: {len(pairs)} pairs, fewer than a batch of {size}")
+        places = np.random.default_rng(SEED + size).choice(len(pairs), size, replace=False)
+        asked, found = zip(*(pairs[place] for place in places), strict=True)
+        return list(asked), list(found)
+
+    return draw
+
+
+def read_pairs(data: str) -> list[tuple[str, str]]:
+    """Return the first pairs of a file or data set."""
+    return [(example.query, example.positive) for example in islice(read_examples(data), SAMPLE)]
+
+
+def save_model(size: str, data: str | None, folder: str) -> None:
+    """Save a model of random weights, with a tokenizer for the data where there is any."""
+    if data is None:
+        save_random_model(Path(folder), size)
+        return
+    config = config_for(size)
+    texts = (text for pair in read_pairs(data) for text in pair)
+    new_model(size, train_tokenizer(texts, config.vocabulary), config.positions, SEED).save(folder)
 
 
 def run_rounds(
@@ -153,14 +200,13 @@ def run_rounds(
     return samples
 
 
-def rows_of(samples: dict[str, list[Sample]], pairs: int, tokens: int) -> list[Row]:
+def rows_of(samples: dict[str, list[Sample]], pairs: int) -> list[Row]:
     """Sum up the rounds of one batch size."""
     first = next(iter(samples.values()), [])
     return [
         Row(
             pairs,
             name,
-            tokens,
             [sample.seconds for sample in own],
             statistics.median(theirs.seconds / ours.seconds for theirs, ours in zip(first, own, strict=True)),
             max((sample.peak for sample in own if sample.peak is not None), default=None),
@@ -214,10 +260,10 @@ def run(options: argparse.Namespace) -> None:
         if options.model:
             model = str(open_checkpoint(options.model).folder)
         else:
-            model = f"{folder}/{options.size}"
-            save_random_model(Path(model), options.size)
+            model = f"{folder}/{Path(options.size).stem}"
+            save_model(options.size, options.data, model)
         rows, failed = measure(options, model, names)
-    name = options.model or f"ModernBERT-{options.size}, random weights"
+    name = options.model or f"ModernBERT-{Path(options.size).stem}, random weights"
     about = environment(name, options.device, options.threads)
     if options.json:
         found = about | {"rows": [asdict(row) for row in rows], "failed": failed}
@@ -231,7 +277,9 @@ def main() -> int:
     """Read the command line and run; return the process's exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", help="folder or name of a checkpoint, in place of random weights")
-    parser.add_argument("--size", default="base", help="of the random weights: tiny, mini, base, large")
+    parser.add_argument("--size", default="base", help="of the random weights: tiny, mini, base, large, a JSON file")
+    parser.add_argument("--data", help="file or data set of pairs, in place of made ones")
+    parser.add_argument("--length", type=positive, help="tokens read of a text")
     parser.add_argument("--pairs", type=positives(","), default="16,32")
     parser.add_argument("--rounds", type=positive, default=3)
     parser.add_argument("--threads", type=positive, default=1)

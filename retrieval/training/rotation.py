@@ -1,0 +1,59 @@
+"""A teacher's embeddings at another width: turned to their principal directions, of which the first are kept."""
+
+from pathlib import Path
+
+import numpy as np
+import xxhash
+
+from ...files import atomic_write
+from .embedding_cache import EmbeddingCache
+
+SAMPLE = 20_000
+"""Embeddings from which the directions are found."""
+
+
+def principal_directions(embeddings: np.ndarray, width: int) -> np.ndarray:
+    """Return the orthonormal directions on which embeddings are to be projected to keep their inner products best.
+
+    They are the right singular vectors of the matrix as it is, without centring, which is the best approximation of
+    its Gram matrix of that rank (Eckart and Young, "The Approximation of One Matrix by Another of Lower Rank", 1936).
+    Each points to where its largest number is positive, so that they are the same on every machine.
+
+    Args:
+        embeddings: (n, dim).
+        width: Of the result; beyond dim, the columns are zero and inner products stay what they are.
+
+    Returns:
+        (dim, width) float32, the most important direction first.
+    """
+    wide = embeddings.astype(np.float64)
+    directions = np.linalg.eigh(wide.T @ wide)[1][:, ::-1]
+    largest = np.abs(directions).argmax(0)
+    directions = directions * np.sign(directions[largest, np.arange(directions.shape[1])])
+    result = np.zeros((embeddings.shape[1], width), dtype=np.float32)
+    kept = min(width, directions.shape[1])
+    result[:, :kept] = directions[:, :kept]
+    return result
+
+
+def load_rotation(cache: EmbeddingCache, keys: np.ndarray, width: int, seed: int) -> np.ndarray:
+    """Return the directions of a seeded sample of embeddings; kept beside them, and found again for the same texts.
+
+    Args:
+        cache: Has all the keys.
+        keys: (n,) uint64, sorted.
+        width: See `principal_directions`.
+        seed: Of the sample.
+    """
+    draw = np.random.default_rng(seed)
+    sample = np.sort(draw.choice(keys, SAMPLE, replace=False)) if len(keys) > SAMPLE else keys
+    file = cache.folder / f"rotation-{width}-{xxhash.xxh3_64_hexdigest(sample.tobytes())}.npy"
+    if not file.is_file():
+        rotation = principal_directions(cache.take(sample), width)
+        atomic_write(file, lambda stream: np.save(stream, rotation, allow_pickle=False))
+    return _read(file)
+
+
+def _read(file: Path) -> np.ndarray:
+    found: np.ndarray = np.load(file, allow_pickle=False)
+    return found
