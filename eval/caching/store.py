@@ -2,7 +2,8 @@
 
 Rows are written and flushed behind the last committed one before the table names them. A process that dies in between
 leaves bytes that nothing names and the next one writes over, so that a kill costs what was being put and nothing else.
-What is named never changes: any number of processes read, mapped into memory, while SQLite's lock lets one write.
+What is named never changes: any number of processes read while SQLite's lock lets one write. Each text's rows have a
+checksum in the table, so that what a disk or a copy has damaged is told and not used.
 """
 
 import os
@@ -24,7 +25,8 @@ KEYS_AT_ONCE = 10_000
 """SQLite takes at most 32,766 values at once."""
 
 SCHEMA = """
-CREATE TABLE IF NOT EXISTS texts (key BLOB PRIMARY KEY, start INTEGER, count INTEGER) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS texts (key BLOB PRIMARY KEY, start INTEGER, count INTEGER, checksum INTEGER)
+    WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS layout (dtype TEXT, dim INTEGER, dense INTEGER, rows INTEGER);
 """
 
@@ -49,31 +51,30 @@ class VectorStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._mapped: np.ndarray | None = None
         folder.mkdir(parents=True, exist_ok=True)
         with self._explained():
             self._table = sqlite3.connect(folder / TABLE, timeout=WAIT_SECONDS, isolation_level=None)
             self._table.executescript(SCHEMA)
 
     def close(self) -> None:
-        """Close the table and the map."""
+        """Close the table."""
         self._table.close()
-        self._mapped = None
 
     @property
     def size(self) -> int:
         """Bytes on disk."""
         return sum(file.stat().st_size for file in self.folder.iterdir() if file.is_file())
 
-    def known(self, keys: Sequence[bytes]) -> dict[bytes, tuple[int, int]]:
-        """Return first row and number of rows of those of some keys that are here."""
-        found: dict[bytes, tuple[int, int]] = {}
+    def known(self, keys: Sequence[bytes]) -> dict[bytes, tuple[int, int, int]]:
+        """Return first row, number of rows and their checksum of those of some keys that are here."""
+        found: dict[bytes, tuple[int, int, int]] = {}
+        query = "SELECT key, start, count, checksum FROM texts WHERE key IN ({})"
         with self._explained():
             for first in range(0, len(keys), KEYS_AT_ONCE):
                 part = keys[first : first + KEYS_AT_ONCE]
                 marks = ",".join("?" * len(part))
-                rows = self._table.execute(f"SELECT key, start, count FROM texts WHERE key IN ({marks})", part)
-                found |= {key: (start, count) for key, start, count in rows.fetchall()}
+                rows = self._table.execute(query.format(marks), part)
+                found |= {key: (start, count, checksum) for key, start, count, checksum in rows.fetchall()}
         return found
 
     def get(self, keys: Sequence[bytes]) -> Vectors:
@@ -81,14 +82,15 @@ class VectorStore:
 
         Raises:
             KeyError: One is not here.
-            ModernirError: The file has lost rows.
+            ModernirError: The file has lost rows, or they are not those that were put.
         """
         places = self.known(list(dict.fromkeys(keys)))
-        pairs = np.array([places[key] for key in keys], np.int64).reshape(-1, 2)
-        starts, counts = pairs[:, 0], pairs[:, 1]
+        starts, counts, checksums = np.array([places[key] for key in keys], np.int64).reshape(-1, 3).T
         offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        rows, dense = self._rows(int((starts + counts).max(initial=0)))
+        rows, dense = self._rows()
         taken = rows[np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], counts)]
+        if _checksums(taken, counts) != checksums.tolist():
+            raise ModernirError(f"{self.folder / ROWS}: damaged, rows are not as they were written; {self._remedy}")
         values = np.ascontiguousarray(taken["values"])
         if dense:
             return values
@@ -118,9 +120,9 @@ class VectorStore:
             chosen = np.zeros(len(keys), np.bool_)
             chosen[list(fresh.values())] = True
             self._append(records[np.repeat(chosen, counts)], end)
-            starts = end + np.cumsum(counts * chosen) - counts
-            named = [(key, int(starts[place]), int(counts[place])) for key, place in fresh.items()]
-            self._table.executemany("INSERT INTO texts VALUES (?, ?, ?)", named)
+            starts, checksums = end + np.cumsum(counts * chosen) - counts, _checksums(records, counts)
+            named = [(key, int(starts[n]), int(counts[n]), checksums[n]) for key, n in fresh.items()]
+            self._table.executemany("INSERT INTO texts VALUES (?, ?, ?, ?)", named)
             self._table.execute("UPDATE layout SET rows = ?", (end + int(counts[chosen].sum()),))
 
     def _begin(self, dtype: np.dtype, dense: bool) -> int:
@@ -137,6 +139,7 @@ class VectorStore:
 
     def _append(self, records: np.ndarray, end: int) -> None:
         path = self.folder / ROWS
+        self._check_size(end, records.dtype)  # or a hole would take the place of what is lost
         created = not path.exists()
         with path.open("wb" if created else "r+b") as stream:
             stream.seek(end * records.dtype.itemsize)
@@ -146,21 +149,29 @@ class VectorStore:
         if created:
             sync_folder(self.folder)
 
-    def _rows(self, needed: int) -> tuple[np.ndarray, bool]:
-        """Return at least the first `needed` rows, mapped, and whether each of them is a text."""
+    def _check_size(self, rows: int, dtype: np.dtype) -> None:
+        path = self.folder / ROWS
+        if (path.stat().st_size if path.is_file() else 0) < rows * dtype.itemsize:
+            raise ModernirError(f"{path}: damaged, shorter than {rows:,} rows; {self._remedy}")
+
+    @property
+    def _remedy(self) -> str:
+        return f"delete {self.folder}"
+
+    def _rows(self) -> tuple[np.ndarray, bool]:
+        """Return all rows, and whether each of them is a text.
+
+        They are mapped anew each time: pages of a map that stays count as memory of the process until it holds all.
+        """
         with self._explained():
             found = self._table.execute("SELECT dtype, dim, dense, rows FROM layout").fetchone()
         if found is None:
             raise KeyError("nothing was put yet")
         dtype, dense = _record_type(np.dtype(found[0]), found[1]), bool(found[2])
-        if self._mapped is None or len(self._mapped) < needed:
-            path = self.folder / ROWS
-            if path.stat().st_size < found[3] * dtype.itemsize:
-                raise ModernirError(f"{path}: damaged, shorter than {found[3]:,} rows; delete {self.folder}")
-            if not found[3]:
-                return np.empty(0, dtype), dense
-            self._mapped = np.asarray(np.memmap(path, dtype, "r", shape=(found[3],)))
-        return self._mapped, dense
+        self._check_size(found[3], dtype)
+        if not found[3]:
+            return np.empty(0, dtype), dense
+        return np.asarray(np.memmap(self.folder / ROWS, dtype, "r", shape=(found[3],))), dense
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -180,12 +191,21 @@ class VectorStore:
         except sqlite3.Error as error:
             if "disk is full" in str(error):
                 raise
-            raise ModernirError(f"{self.folder / TABLE}: cannot be used ({error}); delete {self.folder}") from error
+            raise ModernirError(f"{self.folder / TABLE}: cannot be used ({error}); {self._remedy}") from error
 
 
 def _record_type(values: np.dtype, dim: int) -> np.dtype:
     scale = [("scale", np.float32)] if values == np.int8 else []
     return np.dtype([("values", values, (dim,)), *scale])
+
+
+def _checksums(records: np.ndarray, counts: np.ndarray) -> list[int]:
+    """Return the checksum of each text's rows, which lie end to end."""
+    stops = np.cumsum(counts).tolist()
+    return [
+        xxhash.xxh32_intdigest(np.ascontiguousarray(records[stop - count : stop]).data.cast("B") if count else b"")
+        for stop, count in zip(stops, counts.tolist(), strict=True)
+    ]
 
 
 def _records(vectors: Vectors) -> np.ndarray:

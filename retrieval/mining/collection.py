@@ -114,12 +114,13 @@ def _opened(settings: Mining, folder: Path, examples: Iterable[TrainingExample],
             settings.index, device=settings.device, precision=settings.precision, without_encoder=words
         )
     source = settings.corpus or write_positives(examples, folder / CORPUS)
+    how: dict[str, Any] = {"empty": "skip", "reuse": True, "overwrite": settings.overwrite, "quiet": quiet}
     if settings.by_words:
-        return build_index(source, Words(), folder / INDEX, empty="skip", reuse=True, quiet=quiet, engine=ENGINE)
+        return build_index(source, Words(), folder / INDEX, engine=ENGINE, **how)
     from ...encoders.loading import load_encoder
 
     encoder = load_encoder(settings.model or "", settings.device, settings.precision)
-    return build_index(source, encoder, folder / INDEX, empty="skip", reuse=True, quiet=quiet)
+    return build_index(source, encoder, folder / INDEX, **how)
 
 
 def write_positives(examples: Iterable[TrainingExample], path: Path) -> Path:

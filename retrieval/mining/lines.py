@@ -71,6 +71,7 @@ class ResumableLines:
         self._unit = unit
         self._overwrite = overwrite
         self._bytes = 0
+        self._began: dict[str, Any] = {}
 
     def __enter__(self) -> "ResumableLines":
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -87,33 +88,48 @@ class ResumableLines:
         return self
 
     def _begin(self) -> None:
-        state = self._state()
-        if state is None or (self._overwrite and state["settings"] != self._settings):
+        try:
+            state = self._state()
+            self._began = {} if state is None else state["settings"]
+            if state is not None:
+                self._check(self._settings)
+        except InputError:
+            if not self._overwrite:
+                raise
+            state, self._began = None, {}
+        if state is None:
             for file in self.folder.iterdir():
                 if file.name != LOCK:
                     shutil.rmtree(file) if file.is_dir() else file.unlink()
             (self.folder / LINES).touch()
             self._keep()
             return
-        self._check(state["settings"])
         self.done, self.counts, self._bytes = state["done"], state["counts"], state["bytes"]
         os.truncate(self.folder / LINES, self._bytes)
 
     def _state(self) -> dict[str, Any] | None:
-        path = self.folder / STATE
+        path, lines = self.folder / STATE, self.folder / LINES
         if not path.is_file():
-            foreign = [file.name for file in self.folder.iterdir() if file.name != LOCK]
-            if foreign and not self._overwrite:
+            foreign = [file.name for file in self.folder.iterdir() if not self._is_own(file)]
+            if foreign:
                 raise InputError(f"{self.folder}: holds no run (but {foreign[0]}); move it away or name another output")
             return None
         state: dict[str, Any] = read_json(path)
+        size = lines.stat().st_size if lines.is_file() else 0
+        if size < state["bytes"]:
+            raise InputError(f"{lines}: damaged, {size:,} bytes of {state['bytes']:,}; start over with --overwrite")
         return state
 
-    def _check(self, began: Mapping[str, Any]) -> None:
-        names = [name for name in self._settings if began.get(name) != self._settings[name]]
-        if names:
+    def _is_own(self, file: Path) -> bool:
+        """Say whether a file is what a run leaves that was killed before it had a state."""
+        empty = file.name == LINES and not file.stat().st_size
+        return empty or file.name == LOCK or file.name.startswith(f".{STATE}.")
+
+    def _check(self, names: Iterable[str]) -> None:
+        changed = [name for name in names if self._began.get(name) != self._settings[name]]
+        if changed:
             changes = "; ".join(
-                f"{name} was {_shown(began.get(name))}, is {_shown(self._settings[name])}" for name in names
+                f"{name} was {_shown(self._began.get(name))}, is {_shown(self._settings[name])}" for name in changed
             )
             raise InputError(
                 f"{self.folder}: an unfinished run with other settings ({changes}); give the same ones to go on with "
@@ -121,17 +137,23 @@ class ResumableLines:
             )
 
     def settle(self, settings: Mapping[str, Any]) -> None:
-        """Add settings that were not known when the run was opened.
+        """Add settings that were not known when the run was opened; to be called before the first `append`.
+
+        Where an unfinished run has others and is to be overwritten, its lines go, and other files stay.
 
         Raises:
-            InputError: The unfinished run has others, which are named.
+            InputError: The unfinished run has others, which are named, and is not to be overwritten.
         """
         more = json.loads(json.dumps(settings))
-        began = read_json(self.folder / STATE)["settings"]
         self._settings |= more
-        if any(name in began for name in more):
-            self._check(began)
+        try:
+            self._check([name for name in more if name in self._began])
+        except InputError:
+            if not self._overwrite:
+                raise
+            self.done, self.counts, self._bytes, self._began = 0, {}, 0, {}
         self._keep()
+        os.truncate(self.folder / LINES, self._bytes)
 
     def append(self, rows: Iterable[Mapping[str, Any]], counts: Mapping[str, int], units: int) -> None:
         """Write the lines of the next block of the input; they are durable when this returns.
@@ -154,7 +176,8 @@ class ResumableLines:
         self._keep()
 
     def _keep(self) -> None:
-        state = {"done": self.done, "bytes": self._bytes, "counts": self.counts, "settings": self._settings}
+        settings = self._began | self._settings  # what a run that goes on has yet to settle is not forgotten
+        state = {"done": self.done, "bytes": self._bytes, "counts": self.counts, "settings": settings}
         write_json(self.folder / STATE, state)
 
     def finish(self) -> Path:

@@ -68,7 +68,8 @@ def score_examples(settings: Scoring, quiet: bool = False) -> tuple[Path, str]:
         KeyboardInterrupt: Ctrl-C came; whole blocks are kept.
     """
     options = RowOptions(split=settings.split, config=settings.subset)
-    began = {"split": settings.split, "subset": settings.subset, "model": settings.model}
+    names = ("split", "subset", "model", "cross_encoder")
+    began = {name: getattr(settings, name) for name in names}
     with ResumableLines(settings.output, began, "examples", settings.overwrite) as lines:
         total = sum(1 for _ in examples_of(settings.examples, options))
         if not total:

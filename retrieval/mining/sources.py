@@ -5,7 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from ...files import file_checksum
-from ..readers.beir import QRELS_ENDINGS, BeirFolder
+from ..readers.beir import QRELS_ENDINGS, QUERY_FILES, BeirFolder
+from ..readers.documents import CORPUS_FILES
 from ..readers.examples import TrainingExample, read_examples
 from ..readers.rows import RowOptions
 
@@ -38,8 +39,8 @@ def _described(source: str, options: RowOptions) -> str:
         return f"{path.resolve()} ({file_checksum(path)[:12]})"
     if BeirFolder.is_one(source):
         split = options.split or "train"
-        files = [path / "qrels" / f"{split}{ending}" for ending in QRELS_ENDINGS]
-        judged = "".join(file_checksum(file)[:12] for file in files if file.is_file())
-        return f"{path.resolve()}:{split} ({judged})"
+        names = (*CORPUS_FILES, *QUERY_FILES, *(f"qrels/{split}{ending}" for ending in QRELS_ENDINGS))
+        found = " ".join(file_checksum(path / name)[:12] for name in names if (path / name).is_file())
+        return f"{path.resolve()}:{split} ({found})"
     details = [detail for detail in (options.config, options.split) if detail]
     return ":".join([str(path.resolve()) if path.exists() else source, *details])

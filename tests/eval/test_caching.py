@@ -3,6 +3,8 @@
 import json
 import random
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -123,10 +125,52 @@ def test_what_does_not_fit_or_is_damaged_is_told(tmp_path: Path) -> None:
     (tmp_path / "a" / ROWS).write_bytes(b"short")
     with pytest.raises(ModernirError, match="damaged, shorter than 2 rows; delete"):
         VectorStore(tmp_path / "a").get(keys_of("a"))
+    with pytest.raises(ModernirError, match="damaged, shorter than 2 rows; delete"):
+        VectorStore(tmp_path / "a").put(keys_of("c"), dense_rows(1))  # no hole in the place of what is lost
+    (tmp_path / "a" / ROWS).unlink()
+    with pytest.raises(ModernirError, match="damaged, shorter than 2 rows; delete"):
+        VectorStore(tmp_path / "a").get(keys_of("a"))
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "texts.sqlite").write_text("no table at all, but some words in a file")
     with pytest.raises(ModernirError, match="cannot be used"):
         VectorStore(tmp_path / "b")
+
+
+def test_a_flipped_bit_is_told_where_it_is_read(tmp_path: Path) -> None:
+    store = VectorStore(tmp_path)
+    put = token_rows([3, 2, 4], "int8")
+    store.put(keys_of("abc"), put)
+    damaged = bytearray((tmp_path / ROWS).read_bytes())
+    damaged[len(damaged) * 4 // 9] ^= 1  # in the rows of b
+    (tmp_path / ROWS).write_bytes(damaged)
+    assert np.array_equal(store.get(keys_of("ca"))[0], put[2])
+    with pytest.raises(ModernirError, match="rows are not as they were written; delete"):
+        store.get(keys_of("ab"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc")
+def test_memory_does_not_grow_with_what_is_read(tmp_path: Path) -> None:
+    code = """
+import sys
+from pathlib import Path
+import numpy as np
+from modernir.eval.caching.store import VectorStore, text_key
+
+store = VectorStore(Path(sys.argv[1]))
+keys = [text_key(str(number)) for number in range(400)]
+for start in range(0, 400, 20):
+    store.put(keys[start : start + 20], np.ones((20, 25_000), np.float32))
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+before = resident()
+for start in range(0, 400, 20):
+    store.get(keys[start : start + 20])
+print(resident() - before)
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 20 << 20  # of 40 MB
 
 
 def test_a_write_that_fails_keeps_nothing_and_harms_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -243,6 +243,41 @@ def test_pairs_that_changed_since_are_told(pairs: Path, tmp_path: Path, monkeypa
     assert (tmp_path / "out.jsonl.partial" / "lines").read_text() == '{"a": 1}\n'
 
 
+def test_what_is_settled_late_decides_again_after_every_interruption(tmp_path: Path) -> None:
+    output = tmp_path / "out.jsonl"
+
+    def run(model: str, overwrite: bool = False) -> int:
+        with ResumableLines(output, {"negatives": 3}, "pairs", overwrite) as lines:
+            lines.settle({"pairs": "x"})
+            lines.settle({"model": model})
+            lines.append([{"a": model}], {"n": 1}, 1)
+            return lines.done
+
+    assert [run("one"), run("one")] == [1, 2]
+    with pytest.raises(InputError, match='model was "one", is "other"'):
+        run("other")
+    assert run("one", overwrite=True) == 3  # nothing has changed
+    assert run("other", overwrite=True) == 1
+    assert (tmp_path / "out.jsonl.partial" / "lines").read_text() == '{"a": "other"}\n'
+
+
+def test_lines_that_are_lost_are_told_and_a_start_that_was_killed_is_none(tmp_path: Path) -> None:
+    folder = tmp_path / "out.jsonl.partial"
+    folder.mkdir()
+    for name in ("lines", "lock", ".state.json.abc.tmp"):
+        (folder / name).touch()
+    with ResumableLines(tmp_path / "out.jsonl", {}, "pairs") as lines:
+        lines.append([{"a": 1}], {}, 1)
+    (folder / "lines").unlink()  # as between the two steps of the end
+    with (
+        pytest.raises(InputError, match="lines: damaged, 0 bytes of 9; start over with --overwrite"),
+        ResumableLines(tmp_path / "out.jsonl", {}, "pairs"),
+    ):
+        pass
+    with ResumableLines(tmp_path / "out.jsonl", {}, "pairs", overwrite=True) as lines:
+        assert lines.done == 0
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
