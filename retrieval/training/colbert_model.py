@@ -9,7 +9,9 @@ from ...encoders.colbert.reading import ColbertReader
 from ...encoders.formats import find_format
 from ...encoders.modernbert.fresh import as_colbert, new_colbert
 from ...errors import InputError
+from .data import sample_texts
 from .model import check_lengths, checked, load_model, loaded, new_tokenizer, positions_of
+from .projection import start_from_states
 from .settings import ColbertTraining, words_of_skiplist
 
 if TYPE_CHECKING:
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 PROMPTS = {"query": "[Q] ", "document": "[D] "}
 LENGTHS = {"query": 32, "document": 180}
 DIM = 128
+PROJECTION_EXAMPLES = 256
+"""Of these the texts are read that a projection's directions are found in."""
 SKIPLIST = "punctuation"
 EXPANSION = "fixed"
 """What a model that is no ColBERT yet takes where the settings do not say it, as in PyLate."""
@@ -32,7 +36,8 @@ def starting_colbert(settings: ColbertTraining, examples: "Dataset") -> "MultiVe
 
     Args:
         settings: See `ColbertTraining`.
-        examples: A sample of them trains the tokenizer of a new model that is given none.
+        examples: A sample of them trains the tokenizer of a new model that is given none, or shows where the states
+            of a network lie that gets a projection.
 
     Raises:
         InputError: The model, size or tokenizer is unknown or unusable, or a setting does not fit it.
@@ -41,7 +46,8 @@ def starting_colbert(settings: ColbertTraining, examples: "Dataset") -> "MultiVe
         model = _new(settings, examples)
     else:
         checkpoint = open_checkpoint(settings.model or "")
-        model = load_colbert(settings.model or "") if _is_late(checkpoint) else _projected(settings, checkpoint)
+        late = _is_late(checkpoint)
+        model = load_colbert(settings.model or "") if late else _projected(settings, checkpoint, examples)
     if settings.dim not in (None, model.get_embedding_dimension()):
         raise InputError(
             f"dim: {settings.model} has vectors of {model.get_embedding_dimension()} numbers; leave the setting out"
@@ -91,7 +97,7 @@ def _new(settings: ColbertTraining, examples: "Dataset") -> "MultiVectorEncoder"
     return _with_defaults(new_colbert(settings.init or "", tokenizer, longest, dim, settings.seed, teacher))
 
 
-def _projected(settings: ColbertTraining, checkpoint: Checkpoint) -> "MultiVectorEncoder":
+def _projected(settings: ColbertTraining, checkpoint: Checkpoint, examples: "Dataset") -> "MultiVectorEncoder":
     """Take the network of a dense checkpoint, or a bare one, and leave what follows it."""
     from sentence_transformers.base.modules import Transformer
 
@@ -102,6 +108,7 @@ def _projected(settings: ColbertTraining, checkpoint: Checkpoint) -> "MultiVecto
             f"{checkpoint.name}: begins with a {type(reader).__name__}, where a network for a projection was expected"
         )
     model = as_colbert(reader, settings.dim or DIM, settings.seed)
+    start_from_states(model[1].linear.weight, dense, sample_texts(examples, PROJECTION_EXAMPLES))
     model.prompts |= {task: prompt for task, prompt in dense.prompts.items() if prompt}
     return _with_defaults(model)
 

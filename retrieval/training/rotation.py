@@ -27,10 +27,15 @@ def principal_directions(embeddings: np.ndarray, width: int) -> np.ndarray:
         (dim, width) float32, the most important direction first.
     """
     wide = embeddings.astype(np.float64)
-    directions = np.linalg.eigh(wide.T @ wide)[1][:, ::-1]
+    return directions_of(wide.T @ wide, width)
+
+
+def directions_of(products: np.ndarray, width: int) -> np.ndarray:
+    """Return the principal directions of embeddings X of which only Xᵀ X, (dim, dim) float64, is at hand."""
+    directions = np.linalg.eigh(products)[1][:, ::-1]
     largest = np.abs(directions).argmax(0)
     directions = directions * np.sign(directions[largest, np.arange(directions.shape[1])])
-    result = np.zeros((embeddings.shape[1], width), dtype=np.float32)
+    result = np.zeros((len(products), width), dtype=np.float32)
     kept = min(width, directions.shape[1])
     result[:, :kept] = directions[:, :kept]
     return result

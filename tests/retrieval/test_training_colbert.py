@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from datasets import Dataset
 from safetensors.torch import load_file
-from sentence_transformers import MultiVectorEncoder
+from sentence_transformers import MultiVectorEncoder, SentenceTransformer
 
 from modernir.encoders.loading import load_encoder
 from modernir.encoders.modernbert.presets import config_for
@@ -22,6 +23,7 @@ from modernir.retrieval.training.settings import ColbertTraining, DenseTraining
 
 CONCEPTS = 30
 TEXTS = ["askA0 askB0", "hsay0, isay0!", "", "asay0 " * 30]
+EXAMPLES = Dataset.from_dict({"query": TEXTS[:2], "positive": TEXTS[2:]})
 
 
 @pytest.fixture(scope="module")
@@ -196,6 +198,15 @@ def test_a_network_of_another_kind_gets_a_projection_and_markers_with_rows_of_th
         np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
+def test_a_projection_begins_with_the_directions_of_the_states(toy: dict, tiny_model: Path, tmp_path: Path) -> None:
+    model = starting_colbert(settings(toy, tmp_path, init=None, model=str(tiny_model), dim=8), EXAMPLES)
+    dense = SentenceTransformer(str(tiny_model), device="cpu")
+    states = torch.cat([*dense.encode(TEXTS, output_value="token_embeddings", show_progress_bar=False)])
+    wanted = torch.linalg.svd(torch.nn.functional.normalize(states.double(), dim=1)).Vh[:8]
+    found = model[1].linear.weight.detach().double()
+    torch.testing.assert_close(found.T @ found, wanted.T @ wanted, atol=1e-4, rtol=0)
+
+
 def test_the_row_of_a_marker_goes_by_the_seed_and_nothing_is_said(
     toy: dict, tiny_model: Path, tmp_path: Path, capfd: pytest.CaptureFixture
 ) -> None:
@@ -204,7 +215,7 @@ def test_the_row_of_a_marker_goes_by_the_seed_and_nothing_is_said(
     tables = []
     for noise, seed in ((1, 12), (2, 12), (2, 13)):
         torch.manual_seed(noise)
-        model = starting_colbert(settings(toy, tmp_path, **changes, seed=seed), None)
+        model = starting_colbert(settings(toy, tmp_path, **changes, seed=seed), EXAMPLES)
         tables.append(model[0].auto_model.get_input_embeddings().weight.detach())
     assert torch.equal(tables[0], tables[1])
     assert all(torch.equal(table[: len(before)], before) for table in tables)
