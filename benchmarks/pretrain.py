@@ -1,6 +1,6 @@
 """Tokens a second of masked-language modelling: this package's packs against the transformers Trainer's padded batches.
 
-    python benchmarks/pretrain.py --data FILE.txt.zst [--layers 4] [--width 256] [--positions 512] [--tokens 200000]
+    python benchmarks/pretrain.py --data FILE.txt.zst [--layers 4] [--width 256] [--positions 512] [--tokens 100000]
         [--only fp32,bf16] [--threads 1] [--json FILE]
 
 Both train the same ModernBERT (random weights, one seed) on the same texts of the same corpus, 30 % masked, with

@@ -91,9 +91,11 @@ def token_texts(tokenizer: "PreTrainedTokenizerBase") -> dict[int, str]:
     Special tokens, `[unusedN]`, parts of characters and white space have none.
     """
     special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
+    model = getattr(getattr(tokenizer, "backend_tokenizer", None), "model", None)
+    inside = getattr(model, "continuing_subword_prefix", None) or ""  # WordPiece's ##; elsewhere that is a token's text
     texts = {}
     for token, number in sorted(tokenizer.get_vocab().items(), key=lambda item: item[1]):
-        text = tokenizer.convert_tokens_to_string([token]).removeprefix("##").strip()
+        text = tokenizer.convert_tokens_to_string([token]).removeprefix(inside).strip()
         if number in special or UNUSED.fullmatch(token) or REPLACEMENT in text:
             continue
         if any(map(str.isprintable, text)):

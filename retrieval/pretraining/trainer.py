@@ -89,7 +89,8 @@ class Trainer:
                 self._between(progress, stop.requested)
         if progress.global_step < self._steps:
             kept = self.run.newest_checkpoint()
-            raise KeyboardInterrupt(f"checkpoint kept in {kept}; continue with --resume")
+            where = f"checkpoint kept in {kept}" if kept else "before the first step"
+            raise KeyboardInterrupt(f"{where}; continue with --resume")
 
     @contextmanager
     def _logging(self, progress: Progress) -> Iterator[None]:
@@ -97,6 +98,8 @@ class Trainer:
         self._speed = Throughput.measured(config, self.settings.precision, device)
         self._log, self._board = LoggedRun(self.run.log), Board(self.run.board, progress.global_step)
         try:
+            if not progress.global_step:
+                self.run.log.unlink(missing_ok=True)  # of a run that was cut before its first checkpoint
             self._log.start(progress.global_step, self._steps)
             self._log.say(self._plan())
             yield

@@ -58,7 +58,8 @@ def small_training(settings: T, folder: Path) -> T:
     """
     fewest = max(settings.negatives or 0, settings.scored_negatives)
     negatives = max(fewest, NEGATIVES) if settings.negatives != 0 else 0
-    rows = _examples(negatives)
+    # mixed, each data set must fill a batch even if all that is held out came from it
+    rows = _examples(negatives, max(EXAMPLES, 2 * BATCH * len(settings.data)))
     small: dict[str, Any] = {name: min(getattr(settings, name) or most, most) for name, most in LENGTHS.items()}
     if settings.lora_rank:
         small["lora_rank"] = min(settings.lora_rank, BATCH)
@@ -109,6 +110,7 @@ def small_pretraining(settings: "Pretraining", folder: Path) -> "Pretraining":
         tile_from=None,
         init=str(_network(folder)),
         tokenizer=str(tokenizer),
+        embeddings_from=settings.embeddings_from and TEACHER,
         split=None,
         subset=None,
         positions=settings.positions and min(settings.positions, CONTEXT),
@@ -146,11 +148,11 @@ def _network(folder: Path, layers: int = 2) -> Path:
     return path
 
 
-def _examples(negatives: int) -> list[Mapping[str, Any]]:
+def _examples(negatives: int, count: int = EXAMPLES) -> list[Mapping[str, Any]]:
     """Return examples of made-up words, with a teacher's scores where there are negatives."""
     draw = random.Random(0)
     rows: list[Mapping[str, Any]] = []
-    for number in range(EXAMPLES):
+    for number in range(count):
         asked = [*draw.sample(WORDS, 3), str(number)]
         others = [" ".join(draw.sample(WORDS, 6)) for _ in range(negatives)]
         row = {"query": " ".join(asked), "positive": " ".join([*asked, *draw.sample(WORDS, 4)])}

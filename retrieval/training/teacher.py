@@ -73,6 +73,7 @@ def follow(trainer: "GuardedTrainer", settings: TrainingSettings, folder: Path, 
         width = trainer.model.get_embedding_dimension()
         if trainer.loss.dims or width != cache.dim:
             found = np.unique(np.concatenate(list(keys.values())))
+            found = found[found != 0]
             rotation = first_does(lambda: load_rotation(cache, found, width, settings.seed))
             trainer.loss.rotation = torch.from_numpy(rotation).to(trainer.model.device)
 

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerFast
 from modernir.encoders.embedding_table import embedding_table, fit_width, start_from_teacher, token_texts
 from modernir.encoders.loading import load_encoder
 from modernir.encoders.modernbert.fresh import new_model
-from modernir.encoders.modernbert.tokenizer import SPECIAL_TOKENS, train_tokenizer
+from modernir.encoders.modernbert.tokenizer import SPECIAL_TOKENS, open_tokenizer, train_tokenizer
 from modernir.errors import InputError
 
 TEXTS = ["Red apples and green pears grow on trees in the garden.", "A ship crosses the sea; café 漢"] * 20
@@ -84,6 +84,15 @@ def test_token_texts_are_words_without_their_marks(tokenizer: PreTrainedTokenize
     texts = token_texts(tokenizer)
     assert texts[tokenizer.get_vocab()["Ġapples"]] == "apples"
     assert all(text == text.strip() and text.isprintable() and "\ufffd" not in text for text in texts.values())
+
+
+def test_number_signs_are_a_mark_in_word_pieces_and_a_text_elsewhere(tiny_model: Path) -> None:
+    pieces = open_tokenizer(str(tiny_model))
+    inside = next(token for token in pieces.get_vocab() if token.startswith("##"))
+    assert token_texts(pieces)[pieces.get_vocab()[inside]] == inside.removeprefix("##")
+    bytewise = train_tokenizer(["## first heading", "### second ##third"] * 20, 384)
+    texts = token_texts(bytewise)
+    assert {token: texts.get(bytewise.get_vocab()[token]) for token in ("##", "###")} == {"##": "##", "###": "###"}
 
 
 def test_a_new_model_differs_from_a_random_one_in_its_embeddings_alone(

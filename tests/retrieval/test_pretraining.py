@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from sentence_transformers import SentenceTransformer
 from transformers import AutoTokenizer, ModernBertForMaskedLM
 
+from modernir.encoders.embedding_table import token_texts
 from modernir.encoders.modernbert.folder import read_masked_language_model
 from modernir.encoders.modernbert.presets import config_for
 from modernir.encoders.modernbert.tokenizer import train_tokenizer
@@ -25,6 +27,7 @@ from modernir.retrieval.pretraining.loop import Step
 from modernir.retrieval.pretraining.packs import Example
 from modernir.retrieval.pretraining.run import pretrain
 from modernir.retrieval.pretraining.settings import Pretraining
+from modernir.retrieval.pretraining.start import starting_point
 from modernir.retrieval.training.model import load_model
 
 WORDS = [f"{chr(97 + number)}word" for number in range(14)]
@@ -174,6 +177,22 @@ def test_ctrl_c_finishes_the_step_saves_and_says_how_to_go_on(
     assert same_weights(pretrain(settings(toy, tmp_path / "run", resume=True)), trained)
 
 
+def test_ctrl_c_before_the_first_step_says_so_and_the_log_begins_anew(
+    toy: dict, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*args: object) -> dict[str, float]:
+        signal.raise_signal(signal.SIGINT)
+        return loop.measure(*args)
+
+    monkeypatch.setattr(trainer, "measure", interrupted)
+    with pytest.raises(KeyboardInterrupt, match=r"^before the first step; continue with --resume"):
+        pretrain(settings(toy, tmp_path / "run"))
+    monkeypatch.undo()
+    resumed = pretrain(settings(toy, tmp_path / "run", resume=True))
+    assert same_weights(resumed, trained)
+    assert [line["step"] for line in log_lines(resumed) if "held_out_loss" in line] == [0, STEPS]
+
+
 def test_a_loss_that_is_no_number_stops_with_the_last_good_checkpoint_kept(
     toy: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -263,6 +282,19 @@ def test_a_larger_model_begins_with_the_smaller_ones_weights(toy: dict, trained:
     small, large = (read_masked_language_model(folder) for folder in (trained, output))
     found = large.model.embeddings.tok_embeddings.weight[:, 8:40]
     torch.testing.assert_close(found, small.model.embeddings.tok_embeddings.weight * 1.0, atol=1e-6, rtol=0)
+
+
+def test_embeddings_begin_with_the_geometry_of_a_teacher(toy: dict, tmp_path: Path, tiny_model: Path) -> None:
+    given = settings(toy, tmp_path / "run", embeddings_from=str(tiny_model))
+    network, tokenizer = starting_point(given)
+    texts = token_texts(tokenizer)
+    numbers = [number for number, text in texts.items() if text in WORDS]
+    expected = SentenceTransformer(str(tiny_model)).encode([texts[number] for number in numbers])
+    rows = network.model.embeddings.tok_embeddings.weight[numbers]
+    found = torch.nn.functional.cosine_similarity(rows[:, None], rows[None], dim=-1).detach().numpy()
+    assert len(numbers) > 5
+    np.testing.assert_allclose(found, expected @ expected.T, atol=1e-5)
+    assert network.decoder.weight is network.model.embeddings.tok_embeddings.weight
 
 
 def test_bf16_is_mixed_precision(toy: dict, tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 import modernir
+from modernir.retrieval.training.settings import DenseTraining
+from modernir.retrieval.training.smoke import small_training
 
 RECIPES = sorted((Path(modernir.__file__).parent / "recipes").glob("*.toml"))
 
@@ -32,6 +34,15 @@ def test_a_recipe_runs_end_to_end_on_substitutes(
     for name in ("loss", "learning_rate", "warmup", "decay", "temperature", "expansion", "precision", "masked"):
         assert name not in wrote or kept[name] == wrote[name]
     assert kept["max_steps"] == 3
+
+
+@pytest.mark.parametrize("sets", [1, 3, 9])
+def test_each_made_up_data_set_fills_a_batch_without_what_is_held_out(tmp_path: Path, sets: int) -> None:
+    names = [f"{number}.jsonl" for number in range(sets)]
+    small = small_training(DenseTraining.from_sources(init="tiny", output="out", data=names, mixing=2.0), tmp_path)
+    assert len(small.data) == sets
+    for file in small.data:
+        assert len(Path(file).read_text().splitlines()) >= small.batch_size + small.holdout
 
 
 def test_every_recipe_is_in_the_table() -> None:

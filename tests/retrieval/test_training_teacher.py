@@ -250,6 +250,21 @@ def test_a_colbert_follows_a_dense_teacher(toy: dict, tmp_path: Path, encoded: l
     assert all(0 < line["loss"] < 5 for line in lines if "loss" in line)
 
 
+def test_a_wider_teacher_of_mixed_pairs_and_triplets_is_turned_by_their_texts_alone(
+    toy: dict, tmp_path: Path, encoded: list[str]
+) -> None:
+    triplets = [{"query": f"who {n}", "positive": f"he {n}", "negative": f"she {n}"} for n in range(20)]
+    (tmp_path / "triplets.jsonl").write_text("".join(json.dumps(row) + "\n" for row in triplets))
+    changes = {"data": [*toy["data"], str(tmp_path / "triplets.jsonl")], "mixing": 2.0, "max_steps": 2}
+    folders = {"output": str(tmp_path / "run"), "teacher_cache": str(tmp_path / "cache")}
+    train_dense(DenseTraining.from_sources(**toy | changes | folders))
+    assert len(encoded) == len(set(encoded)) == 2 * EXAMPLES + 3 * 20
+    cache = EmbeddingCache(next((tmp_path / "cache").iterdir()), 32, "float16")
+    texts = np.sort(np.concatenate([np.load(file) for file in cache.folder.glob(f"*{KEYS}")]))
+    used = np.load(next(cache.folder.glob("rotation-*.npy")))
+    np.testing.assert_allclose(used, principal_directions(cache.take(texts), 16), atol=1e-6)
+
+
 def test_a_teacher_that_is_no_dense_model_is_refused_and_leaves_nothing(
     toy: dict, tmp_path: Path, tiny_colbert: Path
 ) -> None:
