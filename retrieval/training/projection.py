@@ -8,11 +8,11 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from .rotation import directions_of
 
 if TYPE_CHECKING:
+    import torch
     from sentence_transformers import SentenceTransformer
 
 CHARACTERS = 1000
@@ -20,7 +20,7 @@ CHARACTERS = 1000
 TEXTS_AT_ONCE = 32
 
 
-def start_from_states(weight: torch.Tensor, model: "SentenceTransformer", texts: Iterable[str]) -> None:
+def start_from_states(weight: "torch.Tensor", model: "SentenceTransformer", texts: Iterable[str]) -> None:
     """Make the rows of a projection the principal directions of a network's token states, each of length one.
 
     See `principal_directions`. Rows beyond the width of the states stay as they are.
@@ -30,6 +30,8 @@ def start_from_states(weight: torch.Tensor, model: "SentenceTransformer", texts:
         model: A dense model, whose token states before pooling are taken.
         texts: A sample of what is trained on.
     """
+    import torch
+
     width = weight.shape[1]
     products = np.zeros((width, width))
     read = [text[:CHARACTERS] for text in texts]
