@@ -161,6 +161,17 @@ def resolved_target(path: Path) -> Path:
     return path.resolve()
 
 
+def check_vacant(folder: Path) -> None:
+    """Refuse a folder that is to be made anew where something is already.
+
+    Raises:
+        InputError: It is a file, a folder that holds something, or a link to what is not there.
+    """
+    resolved_target(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder}: exists already; name a folder that does not, or an empty one")
+
+
 def _fill(source: Path, target: Path) -> None:
     """Move what is in `source` into `target`, an empty folder, and back where not all of it can be."""
     moved: list[str] = []

@@ -1,33 +1,43 @@
 """The command that pre-trains a network on plain text."""
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from .root import app
-from .training import Smoke
+from .runs import (
+    Config,
+    EmbeddingsFrom,
+    EvalEvery,
+    Init,
+    LogEvery,
+    Output,
+    Resume,
+    SaveEvery,
+    Seed,
+    Smoke,
+    Split,
+    Subset,
+)
 
 
 @app.command("pretrain")
 def pretrain(
-    config: Annotated[Path | None, typer.Option("--config", "-c", help="TOML file of settings; flags win.")] = None,
-    output: Annotated[str | None, typer.Option("--output", "-o", help="Folder of the run and the model.")] = None,
+    config: Config = None,
+    output: Output = None,
     data: Annotated[
         list[str] | None, typer.Option(help="Text: .txt (or .gz, .zst), or rows with a text; repeatable.")
     ] = None,
     model: Annotated[str | None, typer.Option("--model", "-m", help="Masked language model to train further.")] = None,
-    init: Annotated[str | None, typer.Option(help="New model: tiny, mini, base, large or a JSON config.")] = None,
+    init: Init = None,
     tokenizer: Annotated[str | None, typer.Option(help="Of a new model: folder or hub name.")] = None,
     tile_from: Annotated[
         str | None, typer.Option(help="Smaller model whose tokenizer and repeated weights a new one begins with.")
     ] = None,
-    embeddings_from: Annotated[
-        str | None, typer.Option(help="Dense model whose vectors a new one's embeddings begin with. Default: random.")
-    ] = None,
-    split: Annotated[str | None, typer.Option(help="Split of the data sets.")] = None,
-    subset: Annotated[str | None, typer.Option(help="Configuration of the data sets on a hub.")] = None,
+    embeddings_from: EmbeddingsFrom = None,
+    split: Split = None,
+    subset: Subset = None,
     positions: Annotated[int | None, typer.Option(help="Context in tokens. Default: the model's.")] = None,
     global_theta: Annotated[
         float | None, typer.Option(help="RoPE base of the global layers. Default: the model's.")
@@ -52,11 +62,11 @@ def pretrain(
     gradient_checkpointing: Annotated[
         bool | None, typer.Option("--gradient-checkpointing", help="Less memory, slower.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Default 12.")] = None,
-    log_every: Annotated[int | None, typer.Option(help="Steps. Default 10.")] = None,
-    eval_every: Annotated[int | None, typer.Option(help="Steps. Default: ten times a run.")] = None,
-    save_every: Annotated[int | None, typer.Option(help="Steps. Default: ten times a run.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint in --output.")] = False,
+    seed: Seed = None,
+    log_every: LogEvery = None,
+    eval_every: EvalEvery = None,
+    save_every: SaveEvery = None,
+    resume: Resume = False,
     smoke: Smoke = False,
 ) -> None:
     """Pre-train a ModernBERT on plain text: masked-language modelling, packed and unpadded."""

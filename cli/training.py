@@ -8,16 +8,22 @@ import typer
 
 from .options import whole_numbers
 from .root import app
+from .runs import (
+    Config,
+    EmbeddingsFrom,
+    EvalEvery,
+    Init,
+    LogEvery,
+    Output,
+    Resume,
+    SaveEvery,
+    Seed,
+    Smoke,
+    Split,
+    Subset,
+)
 
-Config = Annotated[Path | None, typer.Option("--config", "-c", help="TOML file of settings; flags win.")]
-Output = Annotated[str | None, typer.Option("--output", "-o", help="Folder of the run and the model.")]
-Init = Annotated[str | None, typer.Option(help="New model: tiny, mini, base, large or a JSON config.")]
 Tokenizer = Annotated[str | None, typer.Option(help="Of a new model. Default: learnt from the data.")]
-EmbeddingsFrom = Annotated[
-    str | None, typer.Option(help="Dense model whose vectors a new model's embeddings begin with.")
-]
-Split = Annotated[str | None, typer.Option(help="Split of the data sets.")]
-Subset = Annotated[str | None, typer.Option(help="Configuration of the data sets on a hub.")]
 BatchSize = Annotated[int | None, typer.Option(help="Examples a batch, of all processes. Default 256.")]
 Accumulation = Annotated[int | None, typer.Option(help="Batches a step of the optimiser. Default 1.")]
 Epochs = Annotated[float | None, typer.Option(help="Passes over the data. Default 1.")]
@@ -67,14 +73,6 @@ LoraTargets = Annotated[
 KeepAdapter = Annotated[bool | None, typer.Option("--keep-adapter", help="Leave the adapter beside the model too.")]
 Holdout = Annotated[float | None, typer.Option(help="Queries to measure on: number or share. Default 0.01.")]
 Precision = Annotated[str | None, typer.Option(help="fp32 (default), bf16 or fp16.")]
-Seed = Annotated[int | None, typer.Option(help="Default 12.")]
-LogEvery = Annotated[int | None, typer.Option(help="Steps. Default 10.")]
-EvalEvery = Annotated[int | None, typer.Option(help="Steps. Default: ten times a run.")]
-SaveEvery = Annotated[int | None, typer.Option(help="Steps. Default: ten times a run.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint in --output.")]
-Smoke = Annotated[
-    bool, typer.Option("--smoke", help="Try the recipe out: a tiny network, made-up data and 3 steps in their places.")
-]
 
 
 @app.command("train-dense")

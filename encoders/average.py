@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
-from ..files import new_folder, read_json, resolved_target, sync_files, write_json
+from ..files import check_vacant, new_folder, read_json, resolved_target, sync_files, write_json
 from .checkpoint import VOLATILE, Checkpoint, open_checkpoint
 
 if TYPE_CHECKING:
@@ -65,7 +65,8 @@ def average(
     if len(models) < 2 and dtype is None:
         raise InputError("one model is its own average; name two or more, or a --dtype to store it in")
     shares = shares_of(weights, len(models))
-    folder = _empty(Path(output).expanduser())
+    folder = Path(output).expanduser()
+    check_vacant(folder)
     checkpoints = [_open(model) for model in models]
     first = checkpoints[0]
     if resolved_target(folder).is_relative_to(first.folder.resolve()):
@@ -120,13 +121,6 @@ def shares_of(weights: Sequence[float] | None, count: int) -> list[float]:
     if not all(math.isfinite(weight) and weight >= 0 for weight in given) or not sum(given):
         raise InputError(f"weights: expected finite numbers of at least 0, not all of them 0; found {given}")
     return [weight / sum(given) for weight in given]
-
-
-def _empty(folder: Path) -> Path:
-    resolved_target(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder}: exists already; name a folder that does not, or an empty one")
-    return folder
 
 
 def _open(model: str | Path) -> Checkpoint:

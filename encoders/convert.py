@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
-from ..files import new_folder, resolved_target, sync_files
+from ..files import check_vacant, new_folder, resolved_target, sync_files
 from .checkpoint import TASKS, Checkpoint, open_checkpoint
 from .colbert.formats import limited
 from .colbert.reading import ColbertReader
@@ -75,7 +75,7 @@ def convert(source: str | Path, target: str | Path, format: str) -> Path:
     if format not in TARGETS:
         raise InputError(f"unknown format {format!r}; expected one of {', '.join(TARGETS)}")
     folder = Path(target).expanduser()
-    _check_target(folder)
+    check_vacant(folder)
     checkpoint = open_checkpoint(source)
     if resolved_target(folder).is_relative_to(checkpoint.folder.resolve()):
         raise InputError(f"{folder}: lies within the checkpoint {checkpoint.folder}; name a folder outside of it")
@@ -87,14 +87,6 @@ def convert(source: str | Path, target: str | Path, format: str) -> Path:
             _write(checkpoint, settings, fresh, format)
         sync_files(fresh)
     return folder
-
-
-def _check_target(folder: Path) -> None:
-    resolved_target(folder)
-    if folder.is_dir() and not any(folder.iterdir()):
-        return
-    if folder.exists():
-        raise InputError(f"{folder}: exists already; name a folder that does not, or an empty one")
 
 
 def _read(checkpoint: Checkpoint) -> tuple[ColbertSettings, str]:

@@ -18,6 +18,11 @@ ZSTD_CHUNK_BYTES = 1 << 10  # of much the same text they become 10 MB
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
+def ending_of(path: Path) -> str:
+    """Return the ending that says what is in a file, such as ".jsonl", whether compressed or not; empty for none."""
+    return next((ending for ending in reversed(path.suffixes) if ending not in COMPRESSED), "")
+
+
 def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Yield (line number from 1, line) of a UTF-8 text file, decompressing as it goes (.gz, .zst).
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from ...errors import InputError
 from .documents import TEXT_NAMES
-from .lines import COMPRESSED, numbered_lines
+from .lines import ending_of, numbered_lines
 from .rows import RowOptions, read_rows
 
 PLAIN = (".txt",)
@@ -36,8 +36,7 @@ def read_blocks(source: str | Path, options: RowOptions | None = None) -> Iterat
         InputError: The source cannot be read, or a row has no text; its place is named.
     """
     path = Path(source)
-    endings = [ending for ending in path.suffixes if ending not in COMPRESSED]
-    if endings and endings[-1] in PLAIN and not path.is_dir():
+    if ending_of(path) in PLAIN and not path.is_dir():
         yield from _marked(blocks_of(line for _, line in numbered_lines(path)))
         return
     for row in read_rows(source, options):

@@ -6,7 +6,7 @@ from typing import TextIO
 
 from ...errors import InputError
 from .documents import ID_NAMES, found, take
-from .lines import COMPRESSED, numbered_lines
+from .lines import ending_of, numbered_lines
 from .rows import FORMATS, read_rows
 
 QUERY_TEXT_NAMES = ("text", "query", "question")
@@ -22,8 +22,7 @@ def read_queries(path: Path) -> Iterator[tuple[str, str]]:
     """
     if path.is_dir() or not path.exists():  # a pipe is as good as a file
         raise InputError(f"{path}: {'a folder, where a file was expected' if path.is_dir() else 'no such file'}")
-    endings = [ending for ending in path.suffixes if ending not in COMPRESSED]
-    if not endings or endings[-1] not in FORMATS:
+    if ending_of(path) not in FORMATS:
         yield from plain_queries(line for _, line in numbered_lines(path))
         return
     seen: set[str] = set()

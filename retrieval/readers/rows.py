@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from ...errors import InputError
-from .lines import COMPRESSED, numbered_lines
+from .lines import COMPRESSED, ending_of, numbered_lines
 
 csv.field_size_limit(1 << 30)
 
@@ -162,8 +162,7 @@ def read_rows(source: str | Path, options: RowOptions | None = None) -> Iterator
     path = Path(source)
     if path.is_dir() or (not path.exists() and not _looks_like_file(path)):
         return read_dataset(str(source), options)
-    endings = [ending for ending in path.suffixes if ending not in COMPRESSED]
-    reader = FORMATS.get(endings[-1]) if endings else None
+    reader = FORMATS.get(ending_of(path))
     if not path.exists():
         raise InputError(f"{path}: no such file")
     if reader is None:

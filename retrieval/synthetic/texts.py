@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ...errors import InputError
 from ..readers.documents import TEXT_NAMES, TITLE_NAMES, corpus_file, found, take
-from ..readers.lines import COMPRESSED, numbered_lines
+from ..readers.lines import ending_of, numbered_lines
 from ..readers.rows import RowOptions, read_rows
 from .headings import sections
 
@@ -44,12 +44,12 @@ def read_texts(source: str | Path, options: RowOptions, at_headings: bool = Fals
     """
     path = Path(corpus_file(source))
     if path.is_dir():
-        files = [file for file in sorted(path.rglob("*")) if file.is_file() and _kind(file) in (PLAIN, *WHOLE)]
+        files = [file for file in sorted(path.rglob("*")) if file.is_file() and ending_of(file) in (PLAIN, *WHOLE)]
         if files:
             for file in files:
                 yield from _of_file(file, at_headings)
             return
-    if _kind(path) in (PLAIN, *WHOLE) and not path.is_dir():
+    if ending_of(path) in (PLAIN, *WHOLE) and not path.is_dir():
         yield from _of_file(path, at_headings)
         return
     for row in read_rows(corpus_file(source), options):
@@ -60,14 +60,9 @@ def read_texts(source: str | Path, options: RowOptions, at_headings: bool = Fals
         yield Text(body, title if isinstance(title, str) else "")
 
 
-def _kind(path: Path) -> str:
-    endings = [ending for ending in path.suffixes if ending not in COMPRESSED]
-    return endings[-1] if endings else ""
-
-
 def _of_file(path: Path, at_headings: bool) -> Iterator[Text]:
     lines = (line.rstrip("\r\n") for _, line in numbered_lines(path))
-    if _kind(path) in WHOLE:
+    if ending_of(path) in WHOLE:
         yield Text("\n".join(lines))
     elif at_headings:
         for level, heading, body in sections(lines):

@@ -8,7 +8,7 @@ from ...errors import InputError
 from ..readers.beir import QUERY_FILES
 from ..readers.documents import TEXT_NAMES, TITLE_NAMES, corpus_file, found, read_documents
 from ..readers.examples import NEGATIVE_NAMES, POSITIVE_NAMES, QUERY_NAMES
-from ..readers.lines import COMPRESSED
+from ..readers.lines import ending_of
 from ..readers.plain import PLAIN, read_blocks
 from ..readers.queries import read_queries
 from ..readers.rows import Row, RowOptions, read_rows
@@ -44,8 +44,7 @@ def read_field_texts(source: str | Path, options: RowOptions | None = None) -> I
 
 
 def _is_plain(path: Path) -> bool:
-    endings = [ending for ending in path.suffixes if ending not in COMPRESSED]
-    return bool(endings) and endings[-1] in PLAIN and not path.is_dir()
+    return ending_of(path) in PLAIN and not path.is_dir()
 
 
 def _collection(folder: Path) -> Iterator[FieldText]:

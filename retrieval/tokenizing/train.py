@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ...encoders.modernbert.tokenizer import open_tokenizer, train_tokenizer
 from ...encoders.modernbert.tokenizer_styles import style_of
 from ...errors import InputError
-from ...files import new_folder, resolved_target, sync_files
+from ...files import check_vacant, new_folder, sync_files
 from ...progress import progress
 from ...sizes import parse_bytes
 from ..readers.rows import RowOptions
@@ -99,7 +99,7 @@ def learn_tokenizer(settings: TokenizerTraining) -> Learnt:
     Raises:
         InputError: A source cannot be read or has no text, a setting makes no sense, or the folder holds something.
     """
-    _check_output(settings.output)
+    check_vacant(settings.output)
     others = {name: open_tokenizer(name) for name in settings.against}
     words = list(chain.from_iterable(map(read_words, settings.words)))
     samples = {source: _sample(source, settings) for source in settings.sources}
@@ -114,12 +114,6 @@ def learn_tokenizer(settings: TokenizerTraining) -> Learnt:
     tokenizers = {str(settings.output): tokenizer, **others}
     rates = _rates(samples, "held out", tokenizers) + _rates(reported, "unseen", tokenizers)
     return Learnt(settings.output, len(tokenizer), len(tokenizer) - unused, tuple(rates))
-
-
-def _check_output(folder: Path) -> None:
-    resolved_target(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder}: exists already; name a folder that does not, or an empty one")
 
 
 def _sample(source: str, settings: TokenizerTraining, *, measured: bool = False) -> Sample:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ...encoders.modernbert.tokenizer import open_tokenizer
 from ...errors import InputError
-from ..readers.lines import COMPRESSED, numbered_lines
+from ..readers.lines import ending_of, numbered_lines
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -27,10 +27,10 @@ def read_words(source: str) -> list[str]:
         InputError: It cannot be read or has no words.
     """
     path = Path(source)
-    endings = [ending for ending in path.suffixes if ending not in COMPRESSED]
-    if path.is_file() and endings[-1:] != [".txt"]:
+    is_list = ending_of(path) == ".txt"
+    if path.is_file() and not is_list:
         raise InputError(f"{source}: expected a .txt file of words, one a line, or the folder of a tokenizer")
-    if endings[-1:] == [".txt"] and not path.is_dir():
+    if is_list and not path.is_dir():
         words = [word for _, line in numbered_lines(path) if (word := line.strip())]
     else:
         words = list(words_of(open_tokenizer(source)))
