@@ -12,15 +12,13 @@ from typing import Any
 
 from ..encoders.bundled import bundled_folder
 from ..errors import InputError
-from ..quickstart import SCIFACT
 from ..retrieval.readers.beir import BeirFolder
 from .benchmarks import BENCHMARKS
 from .download import cache_folder
 from .results import load, saved_sets
+from .shipped import SHIPPED
 
 FOLDER = Path(__file__).parent / "reproductions"
-SHIPPED = {SCIFACT.name: SCIFACT}
-"""Data sets that come with the package."""
 
 
 @dataclass(frozen=True)

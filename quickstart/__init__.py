@@ -8,12 +8,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..eval.shipped import SHIPPED
+
 if TYPE_CHECKING:
     from rich.console import Console
 
     from ..retrieval.retriever import Retriever
 
-SCIFACT = Path(__file__).parent / "scifact"
+SCIFACT = SHIPPED["scifact"]
 MODEL = "demo"
 QUERIES = (
     "vitamin D deficiency and the risk of heart disease",
