@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -34,19 +34,57 @@ def atomic_write(path: Path, write: Callable[[BinaryIO], object], flush_folder: 
         OSError: The disk is full or the folder cannot be written; `path` is then as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    temporary = _temporary(path, write)
+    try:
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    if flush_folder:
+        sync_folder(path.parent)
+
+
+def atomic_write_together(files: Mapping[Path, Callable[[BinaryIO], object]]) -> None:
+    """Write several files of one folder, of which the last says that the others are there.
+
+    None has its name before all of them are on disk, and the last has its own after the others, a power cut or not.
+
+    Args:
+        files: What fills each file, in order; their folder is there.
+
+    Raises:
+        OSError: The disk is full or the folder cannot be written; the last file is then as it was.
+    """
+    *others, last = files
+    written: dict[Path, Path] = {}
+    try:
+        for path, write in files.items():
+            written[path] = _temporary(path, write)
+        for path in others:
+            written[path].replace(path)
+        sync_folder(last.parent)
+        written[last].replace(last)
+    except BaseException:
+        for temporary in written.values():
+            temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(last.parent)
+
+
+def _temporary(path: Path, write: Callable[[BinaryIO], object]) -> Path:
+    """Return a flushed file beside `path` that is to be renamed to it; none is left where that fails."""
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    temporary = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as stream:
             write(stream)
             stream.flush()
             os.fsync(stream.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
+        temporary.chmod(0o644)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
-    if flush_folder:
-        sync_folder(path.parent)
+    return temporary
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,6 +1,6 @@
 """Dense search of `modernir.index` beside FAISS alone: the same structure, the same settings, the same vectors.
 
-    pip install -e ".[demo]"
+    pip install -e ".[test]"
     python benchmarks/dense.py --data FOLDER_OF_SCIFACT --cache FOLDER [--sizes 100000,1000000] [--json]
 
 Vectors: means of 24 word pieces of all-MiniLM-L6-v2's last hidden states over SciFact's abstracts, every 12 pieces,
@@ -46,7 +46,7 @@ def vectors_of(data: str, cache: Path) -> tuple[np.ndarray, np.ndarray]:
     if not all(file.is_file() for file in files):
         from sentence_transformers import SentenceTransformer
 
-        model = SentenceTransformer(str(bundled_folder("demo")), device="cpu")
+        model = SentenceTransformer(str(bundled_folder("all-MiniLM-L6-v2")), device="cpu")
         model.max_seq_length = LONGEST
         texts = [document.content for document, _ in read_documents(data, empty="skip")]
         states = model.encode(texts, output_value="token_embeddings", batch_size=16)

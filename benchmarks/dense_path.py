@@ -97,7 +97,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    model = str(bundled_folder("demo"))
+    model = str(bundled_folder("all-MiniLM-L6-v2"))
     documents = [document for document, _ in islice(read_documents(options.data), options.texts)]
     texts = [document.content for document in documents]
 

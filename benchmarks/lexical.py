@@ -232,6 +232,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, help="folder that holds the sets")
     parser.add_argument("--only", default="", help="parts of names of sets, separated by commas")
-    parser.add_argument("--hybrid", metavar="MODEL", help="encoder to fuse with, for instance demo")
+    parser.add_argument("--hybrid", metavar="MODEL", help="encoder to fuse with, for instance all-MiniLM-L6-v2")
     parser.add_argument("--json", action="store_true")
     sys.exit(exit_code(measure, parser.parse_args()))

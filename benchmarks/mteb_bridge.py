@@ -1,7 +1,7 @@
 """nDCG@10 of models by mteb's evaluator and by ours, on collections in BEIR's layout; they must agree to 1e-4.
 
     pip install "modernir[mteb]"
-    python benchmarks/mteb_bridge.py --model demo FOLDER [FOLDER ...]
+    python benchmarks/mteb_bridge.py --model all-MiniLM-L6-v2 FOLDER [FOLDER ...]
 
 Both search exactly, with uncompressed vectors. The exit code is 1 where one differs.
 """

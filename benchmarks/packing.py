@@ -1,6 +1,6 @@
 """How full `modernir.encoders.packing.pack` fills rows for pre-training, on real corpora, and how long it takes.
 
-    pip install -e ".[demo]"
+    pip install -e ".[test]"
     python benchmarks/packing.py CORPUS... [--capacity 1024 8192] [--lengths 10000000] [--seed 0]
 
 A corpus is a BEIR folder or a file of documents. Texts are tokenised with all-MiniLM-L6-v2's tokenizer and cut at the
@@ -23,7 +23,7 @@ from modernir.encoders.reading import open_tokenizer
 from modernir.retrieval.readers.documents import read_documents
 from modernir.retrieval.readers.rows import blocks
 
-TOKENIZER = "demo"
+TOKENIZER = "all-MiniLM-L6-v2"
 BLOCK = 4096
 
 

@@ -1,6 +1,6 @@
 """What a precision costs in retrieval quality, measured with a ModernBERT that is trained here, in minutes, on a CPU.
 
-    pip install -e ".[demo]"
+    pip install -e ".[test]"
     python benchmarks/precision.py train --data FOLDER --output STUDENT [--minutes 10] [--threads 2] [--seed 0]
     python benchmarks/precision.py measure --data FOLDER --model STUDENT [--sets scifact docstring_python]
         [--precisions fp32 bf16 int8] [--outliers 30] [--threads 2] [--json FILE]
@@ -53,7 +53,7 @@ from modernir.encoders.weights import read_weights
 from modernir.errors import InputError
 from modernir.eval.loading import Benchmark, load_benchmark
 
-TEACHER = "demo"
+TEACHER = "all-MiniLM-L6-v2"
 TEACHER_TABLE = "embeddings.word_embeddings.weight"
 PAIRS_FILE = "code_docstring.jsonl.gz"
 PRESET = "mini"

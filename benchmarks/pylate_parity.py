@@ -1,6 +1,6 @@
 """Compare token embeddings with PyLate's, folder by folder, in both directions: largest differences, in a table.
 
-    pip install -e ".[demo]"
+    pip install -e ".[test]"
     python benchmarks/pylate_parity.py --venv PYLATE_ENVIRONMENT
 
 PyLate's pins exclude ours, so it runs in an environment of its own: where the folder holds none, it is made, with
@@ -173,9 +173,9 @@ def modernbert(folder: Path) -> Path:
 
 def compare(pylate: PyLate, work: Path) -> Iterator[Row]:
     """Yield the comparisons of every network and expansion."""
-    demo = bundled_folder("demo")
-    assert demo is not None
-    networks = {"bert": demo, "modernbert": modernbert(work / "modernbert")}
+    minilm = bundled_folder("all-MiniLM-L6-v2")
+    assert minilm is not None
+    networks = {"bert": minilm, "modernbert": modernbert(work / "modernbert")}
     saved = {(network, name): work / f"{network}, {name}" for network in networks for name in EXPANSIONS}
     jobs = [Job(networks[network], folder, {**BASE, **EXPANSIONS[name]}) for (network, name), folder in saved.items()]
     theirs = dict(zip(saved, pylate.embeddings(jobs, work), strict=True))

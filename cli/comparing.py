@@ -1,16 +1,13 @@
-"""Commands that score, fuse and compare saved runs."""
+"""Commands that score, fuse, show and compare saved runs."""
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from .options import AsJson, print_json, tell
+from .options import AsJson, check_files, print_json, tell, write_shown
 from .root import eval_app
-
-if TYPE_CHECKING:
-    from ..eval.comparing.comparison import Comparison
 
 Data = Annotated[Path | None, typer.Option(help="A BEIR folder, or a folder of them.")]
 Qrels = Annotated[Path | None, typer.Option(help="File of judgements, BEIR's or TREC's; every run is scored with it.")]
@@ -18,6 +15,11 @@ MeasureNames = Annotated[
     list[str] | None, typer.Option("--measure", help="Such as nDCG@10; repeatable. Default: those of eval beir.")
 ]
 Split = Annotated[str | None, typer.Option(help="Whose judgements. Default: the published one, else test.")]
+
+
+Csv = Annotated[Path | None, typer.Option("--csv", help="Write all figures to this file.")]
+Latex = Annotated[Path | None, typer.Option("--latex", help="Write a booktabs table to this file.")]
+Html = Annotated[Path | None, typer.Option("--html", help="Write a page with figures to this file.")]
 
 
 class FusionMethod(StrEnum):
@@ -125,32 +127,52 @@ def eval_compare(
     alpha: Annotated[float, typer.Option(help="Corrected p value below which a difference is marked.")] = 0.05,
     top: Annotated[int, typer.Option(min=0, help="Queries to show that changed most.")] = 10,
     as_json: AsJson = False,
-    csv: Annotated[Path | None, typer.Option("--csv", help="Write all figures to this file.")] = None,
-    latex: Annotated[Path | None, typer.Option("--latex", help="Write a booktabs table to this file.")] = None,
-    html: Annotated[Path | None, typer.Option("--html", help="Write a page with figures to this file.")] = None,
+    csv: Csv = None,
+    latex: Latex = None,
+    html: Html = None,
 ) -> None:
     """Compare saved results with the first of them: differences, tests, and the queries that changed most."""
     from rich.console import Console
 
+    from ..eval.comparing.export import to_csv, to_latex
     from ..eval.comparing.inputs import Reader
+    from ..eval.comparing.page import page
     from ..eval.comparing.saved import compare_saved
     from ..eval.comparing.terminal import show_comparison
 
+    check_files(csv, latex, html)
     reader = Reader(measure, qrels, data, dataset or (), split)
     comparison = compare_saved(results, reader, name or (), alpha, top, tell)
-    _write_files(comparison, csv, latex, html)
+    write_shown(comparison, (csv, to_csv), (latex, to_latex), (html, page))
     if as_json:
         print_json(comparison.to_json())
     else:
         show_comparison(comparison, Console())
 
 
-def _write_files(comparison: "Comparison", csv: Path | None, latex: Path | None, html: Path | None) -> None:
-    from ..eval.comparing.export import to_csv, to_latex
-    from ..eval.comparing.page import page
-    from ..files import write_text
+@eval_app.command("report")
+def eval_report(
+    results: Annotated[list[Path], typer.Argument(help="Results folders of one system, of one set or several.")],
+    measure: Annotated[list[str] | None, typer.Option(help="Show only this one, such as nDCG@10; repeatable.")] = None,
+    dataset: Annotated[list[str] | None, typer.Option(help="Show only this set; repeatable.")] = None,
+    name: Annotated[str | None, typer.Option(help="What to call the system. Default: its model and way.")] = None,
+    as_json: AsJson = False,
+    csv: Csv = None,
+    latex: Latex = None,
+    html: Html = None,
+) -> None:
+    """Show what one system reached on its sets, with intervals and costs: as tables, files and a page."""
+    from rich.console import Console
 
-    for file, content in ((csv, to_csv), (latex, to_latex), (html, page)):
-        if file is not None:
-            write_text(file, content(comparison))
-            tell(f"wrote {file}")
+    from ..eval.reporting.export import to_csv, to_latex
+    from ..eval.reporting.page import page
+    from ..eval.reporting.results import read_results
+    from ..eval.reporting.terminal import show_results
+
+    check_files(csv, latex, html)
+    found = read_results(results, measure or (), dataset or (), name)
+    write_shown(found, (csv, to_csv), (latex, to_latex), (html, page))
+    if as_json:
+        print_json(found.to_json())
+    else:
+        show_results(found, Console())

@@ -21,8 +21,10 @@ from .options import (
     PoolFactor,
     Precision,
     RemoteCode,
+    check_files,
     print_json,
     tell,
+    write_shown,
 )
 from .root import index_app
 
@@ -234,7 +236,12 @@ def index_compact(index: IndexFolder, memory: Memory = None, as_json: AsJson = F
 
 @index_app.command("recall")
 def index_recall(
-    index: IndexFolder,
+    index: Annotated[
+        list[Path],
+        typer.Option(
+            "--index", "-i", help="Index folder; others of the same documents are measured against the first's vectors."
+        ),
+    ],
     queries: Annotated[
         Path | None, typer.Option("--queries", "-q", help="As for search. Default: documents of the index as queries.")
     ] = None,
@@ -245,15 +252,24 @@ def index_recall(
     precision: Precision = None,
     trust_remote_code: RemoteCode = False,
     as_json: AsJson = False,
+    csv: Annotated[Path | None, typer.Option("--csv", help="Write all figures to this file.")] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", help="Write a page that plots recall against latency and bytes.")
+    ] = None,
 ) -> None:
-    """Measure recall against exact search, and the latency, over settings of the search."""
-    from ..retrieval.recall import measure_index, print_recall
+    """Measure recall against exact search, the latency and the bytes, over settings of the search and indexes."""
+    from ..retrieval.recall.export import to_csv, to_json
+    from ..retrieval.recall.measure import measure_recall_of
+    from ..retrieval.recall.page import page
+    from ..retrieval.recall.terminal import print_recall
 
-    rows, of = measure_index(index, queries, sample, k or [10, 100], model, device, precision, trust_remote_code)
+    check_files(csv, html)
+    found = measure_recall_of(index, queries, sample, k or [10, 100], model, device, precision, trust_remote_code)
+    write_shown(found, (csv, to_csv), (html, page))
     if as_json:
-        print_json({"path": str(index), "queries": of, "settings": [row.to_json() for row in rows]})
+        print_json({"path": str(index[0]), **to_json(found)})
     else:
-        print_recall(rows, of)
+        print_recall(found)
 
 
 @index_app.command("export")

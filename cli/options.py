@@ -2,12 +2,16 @@
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
 from ..errors import InputError
+from ..files import write_text
+
+Shown = TypeVar("Shown")
 
 Model = Annotated[str, typer.Option("--model", "-m", help="Model folder or hub name.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; by default the best there is.")]
@@ -59,3 +63,30 @@ def whole_numbers(text: str, flag: str) -> list[int]:
 def tell(message: str) -> None:
     """Write a line to stderr."""
     sys.stderr.write(f"{message}\n")
+
+
+def check_files(*files: Path | None) -> None:
+    """Refuse files that cannot be written, before anything is computed for them; None stands for no file.
+
+    Raises:
+        InputError: One is a folder, or lies below what is none.
+    """
+    for file in files:
+        if file is not None and file.is_dir():
+            raise InputError(f"{file}: is a folder; name a file in it")
+        above = next((place for place in (file.parents if file else ()) if place.exists()), None)
+        if above is not None and not above.is_dir():
+            raise InputError(f"{file}: {above} is no folder; name another file")
+
+
+def write_shown(shown: Shown, *files: tuple[Path | None, Callable[[Shown], str]]) -> None:
+    """Write what was computed to those files that were asked for, once the contents of all of them are there.
+
+    Args:
+        shown: What was computed.
+        files: Each with what makes its content.
+    """
+    contents = [(file, content(shown)) for file, content in files if file is not None]
+    for file, text in contents:
+        write_text(file, text)
+        tell(f"wrote {file}")

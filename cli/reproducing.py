@@ -13,7 +13,7 @@ import typer
 
 from ..errors import InputError
 from .options import AsJson, print_json, tell
-from .root import app, eval_app
+from .root import InterruptError, app, eval_app
 
 if TYPE_CHECKING:
     from ..eval.reproducing import Outcome, Reproduction
@@ -30,7 +30,7 @@ def eval_reproduce(
     list_: Annotated[bool, typer.Option("--list", help="Show what there is and run nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Run recorded evaluations and compare their scores with those expected; exit code 1 where one is too far off."""
+    """Run recorded evaluations and compare their scores with those expected; exit code 1 if one fails or is off."""
     from ..eval.reproducing import Outcome, choose_reproductions, read_reproductions
 
     if data is not None and not data.is_dir():
@@ -40,12 +40,14 @@ def eval_reproduce(
         outcomes = [Outcome(one, problem=one.obstacle(data)) for one in chosen]
     else:
         with _place(output) as place:
+            for one in chosen if name else []:
+                one.command(data, place)  # who named what cannot run is told before the first one runs
             outcomes = [_outcome(one, bool(name), data, place) for one in chosen]
     if as_json:
         print_json([outcome.to_json() for outcome in outcomes])
     else:
         _show(outcomes)
-    if any(outcome.ran and not outcome.passed for outcome in outcomes):
+    if any((outcome.ran or outcome.failed) and not outcome.passed for outcome in outcomes):
         raise typer.Exit(1)
 
 
@@ -64,7 +66,10 @@ def _outcome(one: "Reproduction", by_name: bool, data: Path | None, output: Path
     obstacle = one.obstacle(data)
     if obstacle is not None and not by_name:
         return Outcome(one, problem=obstacle)
-    return reproduce(one, data, output, _run)
+    outcome = reproduce(one, data, output, _run)
+    if outcome.failed:
+        tell(f"{one.name} failed: {outcome.problem}")
+    return outcome
 
 
 def _run(arguments: Sequence[str]) -> None:
@@ -72,10 +77,14 @@ def _run(arguments: Sequence[str]) -> None:
 
     Raises:
         ModernirError: As the command does.
+        KeyboardInterrupt: Ctrl-C came.
     """
     tell(f"modernir {shlex.join(arguments)}")
-    with contextlib.redirect_stdout(io.StringIO()):
-        typer.main.get_command(app).main([*arguments], prog_name="modernir", standalone_mode=False)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            typer.main.get_command(app).main([*arguments], prog_name="modernir", standalone_mode=False)
+    except InterruptError as interrupt:  # which is no failure of this command alone
+        raise KeyboardInterrupt(str(interrupt)) from interrupt
 
 
 def _show(outcomes: "Sequence[Outcome]") -> None:
@@ -101,7 +110,7 @@ def _show(outcomes: "Sequence[Outcome]") -> None:
 
 def _verdict(outcome: "Outcome", measure: str) -> str:
     if outcome.problem is not None:
-        return outcome.problem
+        return f"failed: {outcome.problem}" if outcome.failed else outcome.problem
     if not outcome.ran:
         return ""
     off = abs(outcome.found[measure] - outcome.reproduction.expected[measure])

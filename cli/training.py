@@ -43,7 +43,7 @@ FalseNegativeMargin = Annotated[
     float | None, typer.Option(help="Drop negatives scored less than so much below the positive.")
 ]
 Loss = Annotated[str | None, typer.Option(help="contrastive (default), or by scores in the data: kl, margin-mse.")]
-Teacher = Annotated[str | None, typer.Option(help="A dense model to follow: folder, hub name or demo.")]
+Teacher = Annotated[str | None, typer.Option(help="A dense model to follow: folder, hub or bundled name.")]
 TeacherCache = Annotated[str | None, typer.Option(help="Folder for its embeddings. Default: in the run's, for it.")]
 ContrastiveWeight = Annotated[float | None, typer.Option(help="With a teacher: what --loss counts. Default 1.")]
 ScoreWeight = Annotated[
@@ -199,7 +199,8 @@ def train_colbert(
         bool | None, typer.Option(help="Whether a query's tokens see those it is filled up with. Default: no.")
     ] = None,
     skiplist: Annotated[
-        list[str] | None, typer.Option(help="Tokens without vectors in documents: punctuation, none, or each in turn.")
+        list[str] | None,
+        typer.Option(help="Tokens without vectors in documents: punctuation, signs, none, or each in turn."),
     ] = None,
     query_prompt: Annotated[
         str | None, typer.Option(help="Before every query. Default: the checkpoint's; '[Q] '.")

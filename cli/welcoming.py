@@ -26,7 +26,7 @@ def quickstart(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the index and the report.")] = Path(
         "modernir-quickstart"
     ),
-    model: Annotated[str | None, typer.Option("--model", "-m", help="Another encoder than the demo's.")] = None,
+    model: Annotated[str | None, typer.Option("--model", "-m", help="Another encoder than the one that ships.")] = None,
     device: Device = None,
     precision: Precision = None,
 ) -> None:

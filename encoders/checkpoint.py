@@ -14,7 +14,7 @@ import xxhash
 
 from ..errors import InputError
 from ..files import file_checksum, read_json
-from .bundled import BUNDLED, bundled_folder
+from .bundled import bundled_folder
 
 HUB_FILES = ["*.json", "*.txt", "*.safetensors", "*.model", "*.jinja", "*.py", "artifact.metadata"]
 TASKS = ("query", "document")
@@ -256,13 +256,14 @@ def find_folder(name: str) -> Path:
         InputError: There is neither such a folder nor such a model on the hub.
     """
     path = Path(name).expanduser()
-    if path.is_dir() and (is_model_folder(path) or name not in BUNDLED):
+    bundled = bundled_folder(name)
+    if path.is_dir() and (is_model_folder(path) or bundled is None):
         return path
     if path.is_file():
         raise InputError(f"{name}: a file, where a model folder or a hub name was expected")
     if path.is_absolute() or name.startswith(".") or len(path.parts) > 2:
         raise InputError(f"{name}: no such folder")
-    if (bundled := bundled_folder(name)) is not None:
+    if bundled is not None:
         return bundled
 
     from huggingface_hub import snapshot_download

@@ -91,10 +91,8 @@ def evaluate_beir(
                 f"{benchmark.name}: finished before, see {set_folder(place, benchmark.name)}; --force runs it again"
             )
         reports.append(report)
-    if isinstance(searcher, CachedEncoder):
-        if searcher.size:
-            on_message(searcher.summary())
-        searcher.close()
+    if isinstance(searcher, CachedEncoder) and searcher.size:
+        on_message(searcher.summary())
     return reports
 
 

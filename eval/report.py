@@ -38,11 +38,11 @@ def results_table(reports: Sequence[Report]) -> Table:
             figures = [str(published["value"]) if name == published["measure"] else "" for name in measures]
             table.add_row(f"  {published['system']} *", "", *figures, style="dim")
     if len(reports) > 1:
-        mean = _means_of(reports)
+        mean = means_over_sets(reports)
         table.add_section()
         table.add_row(f"mean of {len(reports)} sets", "", *_cells(mean, measures), style="bold")
         table.add_row(
-            "  95 % interval", "", *_interval_cells(_mean_intervals(reports, list(mean)), measures), style="dim"
+            "  95 % interval", "", *_interval_cells(intervals_over_sets(reports, list(mean)), measures), style="dim"
         )
     return table
 
@@ -85,11 +85,12 @@ def systems_table(reports: Sequence[Report]) -> Table:
     if len(by_set) > 1 and all(len(of_system) == len(by_set) for of_system in by_system.values()):
         table.add_row(f"mean of {len(by_set)} sets", style="bold")
         for name, of_system in by_system.items():
-            table.add_row(f"  {escape(name)}", *_cells(_means_of(of_system), measures))
+            table.add_row(f"  {escape(name)}", *_cells(means_over_sets(of_system), measures))
     return table
 
 
-def _means_of(reports: Sequence[Report]) -> dict[str, float]:
+def means_over_sets(reports: Sequence[Report]) -> dict[str, float]:
+    """Return the means over sets, each counting once, of the measures that all of them have."""
     shared = [name for name in reports[0].metrics if all(name in report.metrics for report in reports)]
     return {name: sum(report.metrics[name] for report in reports) / len(reports) for name in shared}
 
@@ -107,7 +108,8 @@ def _interval_cells(intervals: Mapping[str, Sequence[float]], measures: Sequence
     return [shown(intervals[name]) if name in intervals else "" for name in measures]
 
 
-def _mean_intervals(reports: Sequence[Report], names: Sequence[str]) -> dict[str, Interval]:
+def intervals_over_sets(reports: Sequence[Report], names: Sequence[str]) -> dict[str, Interval]:
+    """Return the 95 % bootstrap intervals of measures' means over sets."""
     if not names:
         return {}
     samples = [resampled_means(matrix(report.per_query, names)) for report in reports]

@@ -4,6 +4,7 @@ A file holds `[[reproduction]]` tables; what stands before the first of them hol
 the same command that a person would type, so that nothing but the command has to be trusted.
 """
 
+import sqlite3
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..encoders.bundled import bundled_folder
-from ..errors import InputError
+from ..errors import InputError, ModernirError, explain
 from ..retrieval.readers.beir import BeirFolder
 from .benchmarks import BENCHMARKS
 from .download import cache_folder
@@ -66,10 +67,8 @@ class Reproduction:
         if self.place(data) is None:
             wanted = self.folder or self.dataset
             return f"no {wanted} in {data}" if data else f"needs {wanted} in --data"
-        try:
-            bundled_folder(self.model)
-        except InputError as error:
-            return str(error)
+        if self.model and bundled_folder(self.model) is None:
+            return f"the model {self.model} is not installed"
         return None
 
     def command(self, data: Path | None, output: Path) -> list[str]:
@@ -98,12 +97,14 @@ class Outcome:
         command: Arguments of `modernir`.
         found: Measure's name to the score that came out; empty where it did not run.
         problem: Why it did not run, or that the data are others; None where the scores say all.
+        failed: Whether it was run and ended with an error, which `problem` tells.
     """
 
     reproduction: Reproduction
     command: Sequence[str] = ()
     found: Mapping[str, float] = field(default_factory=dict)
     problem: str | None = None
+    failed: bool = False
 
     @property
     def ran(self) -> bool:
@@ -127,7 +128,7 @@ class Outcome:
             "tolerance": one.tolerance,
             "source": one.source,
             "found": dict(self.found),
-            "passed": self.passed if self.ran else None,
+            "passed": self.passed if self.ran or self.failed else None,
             "problem": self.problem,
         }
 
@@ -189,14 +190,26 @@ def reproduce(
         output: Folder for results; those of this one go to `<output>/<name>`.
         run: Runs `modernir` with arguments.
 
+    Returns:
+        The scores; of a command that ended with an error, such as one of a full disk, the error as a problem.
+
     Raises:
-        InputError: Its data or its model are not here, or the command fails.
+        InputError: Its data are not here and have no public name either.
     """
     place = output / reproduction.name
     command = reproduction.command(data, place)
-    run(command)
-    report = load(saved_sets(place)[0])
+    try:
+        run(command)
+        report = load(saved_sets(place)[0])
+    except Exception as error:  # whatever is wrong with one, the others are to run
+        return Outcome(reproduction, command, problem=_in_a_line(error), failed=True)
     expected, documents = reproduction.documents, report.counts.get("documents")
     other = expected is not None and documents != expected
     problem = f"another state of the data: {documents:,} documents, expected {expected:,}" if other else None
     return Outcome(reproduction, command, {name: report.metrics[name] for name in reproduction.expected}, problem)
+
+
+def _in_a_line(error: Exception) -> str:
+    known = explain(error) if isinstance(error, OSError | sqlite3.Error) else None
+    said = " ".join(str(known or error).split())
+    return said if isinstance(known or error, ModernirError) else f"{type(error).__name__}: {said}"

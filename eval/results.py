@@ -105,6 +105,20 @@ def saved_sets(output: Path) -> list[Path]:
     return ways.get("", next(iter(ways.values())))
 
 
+def load_system(output: Path) -> list[tuple[Path, Report]]:
+    """Read all finished sets of a results folder, which is one system's, each with its folder.
+
+    Raises:
+        InputError: There are none, one is damaged, a set comes twice, or they are several systems'.
+    """
+    saved = [(folder, load(folder)) for folder in saved_sets(output)]
+    systems = {(report.system, report.fingerprint) for _, report in saved}
+    if len(systems) > 1 or len({report.benchmark for _, report in saved}) < len(saved):
+        several = ", ".join(sorted({system for system, _ in systems}))
+        raise InputError(f"{output}: holds results of several systems ({several}); name the folder of one")
+    return saved
+
+
 def run_file(source: Path) -> Path:
     """Return the run file that `source` is, or that the results of one set hold.
 

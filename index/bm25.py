@@ -44,9 +44,14 @@ class BM25:
         """Read settings; those that are left out have their defaults.
 
         Raises:
-            InputError: There is no such setting, or a value is none of its kind.
+            InputError: There is no such setting, it is given twice, or a value is none of its kind.
         """
-        given: dict[str, Any] = dict(_setting(part) for part in text.split(","))
+        given: dict[str, Any] = {}
+        for part in text.split(","):
+            name, value = _setting(part)
+            if name in given:
+                raise InputError(f"BM25's {name} is given twice in {text}; give it once")
+            given[name] = value
         return cls(**given)
 
     def different(self) -> dict[str, Any]:

@@ -54,13 +54,40 @@ def measure_recall(
     Returns:
         One for each setting, in order, the exact search last.
     """
+    return measure_indexes([(index, settings)], queries, cuts, warm_up)[0]
+
+
+def measure_indexes(
+    indexes: Sequence[tuple[Index, Sequence[Mapping[str, Any]]]],
+    queries: Sequence[Any],
+    cuts: Sequence[int],
+    warm_up: int = 5,
+) -> list[list[Measured]]:
+    """Measure settings of several indexes of the same documents against exact search in the first of them.
+
+    What the others' vectors lost counts too: their own exact search may find less than all.
+
+    Args:
+        indexes: Each with the settings to measure, as in `measure_recall`.
+        queries: As there, as the others.
+        cuts: Values of k.
+        warm_up: Queries searched before the clock runs.
+
+    Returns:
+        For each index one for each setting, in order, its exact search last.
+    """
     deepest = max(cuts)
-    exact, exact_times = _timed(index, queries, deepest, {"exact": True}, warm_up)
+    truth: list[list[str]] | None = None
     measured = []
-    for options in settings:
-        found, times = _timed(index, queries, deepest, options, warm_up)
-        measured.append(_measured(options, found, exact, cuts, times))
-    return [*measured, _measured({"exact": True}, exact, exact, cuts, exact_times)]
+    for index, settings in indexes:
+        exact, exact_times = _timed(index, queries, deepest, {"exact": True}, warm_up)
+        truth = exact if truth is None else truth
+        of_index = []
+        for options in settings:
+            found, times = _timed(index, queries, deepest, options, warm_up)
+            of_index.append(_measured(options, found, truth, cuts, times))
+        measured.append([*of_index, _measured({"exact": True}, exact, truth, cuts, exact_times)])
+    return measured
 
 
 def _timed(

@@ -343,8 +343,6 @@ def test_a_run_without_this_package_prints_the_peer_and_fails(
 
 
 def test_peers_are_given_the_folder_of_a_bundled_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    if bundled_folder("demo") is None:
-        pytest.skip("the demo model is not installed")
     found: list[Variant] = []
 
     def measure(model: str, variants: list[Variant], *_: object) -> Outcome:
@@ -352,8 +350,8 @@ def test_peers_are_given_the_folder_of_a_bundled_model(monkeypatch: pytest.Monke
         return Outcome(results=[Result("queries", "ours", "fp32", 1, 9, (1.0,), 1.0, None, 1.0, None, "ours")])
 
     monkeypatch.setattr(encode, "measure", measure)
-    encode.bench_encode("demo", encode.Settings.parse("queries", quiet=True))
-    assert {Path(str(variant.arguments[0])) for variant in found} == {bundled_folder("demo")}
+    encode.bench_encode("modernir-mini-dense", encode.Settings.parse("queries", quiet=True))
+    assert {Path(str(variant.arguments[0])) for variant in found} == {bundled_folder("modernir-mini-dense")}
     assert "sentence-transformers fp32" in {variant.name for variant in found}
 
 

@@ -54,7 +54,7 @@ def encode_set(data: str, folder: Path) -> None:
     from .encode import Projection, TokenEncoder
 
     benchmark = load_benchmark(Path(data))
-    model = bundled_folder("demo")
+    model = bundled_folder("all-MiniLM-L6-v2")
     assert model is not None
     documents = [document for document, _ in benchmark.folder.documents()]
     encode = TokenEncoder(model)

@@ -10,12 +10,14 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import xxhash
 
+from ...encoders.embedding_shards import Vectors
+from ...encoders.embedding_store import EmbeddingStore, text_key
 from ...files import write_json
 from ...retrieval.document_options import document_options
 from ...retrieval.encoder import Encoder, kind_of
-from .store import Vectors, VectorStore, text_key
 
 T = TypeVar("T")
 
@@ -40,7 +42,7 @@ class CachedEncoder:
     def __init__(self, encoder: Encoder, folder: Path) -> None:
         self._encoder = encoder
         self._folder = folder
-        self._stores: dict[str, VectorStore] = {}
+        self._stores: dict[str, EmbeddingStore] = {}
         self.found = dict.fromkeys(TASKS, 0)
         self.encoded = dict.fromkeys(TASKS, 0)
 
@@ -67,12 +69,6 @@ class CachedEncoder:
         counts = (f"{self.found[task]:,} {task} found and {self.encoded[task]:,} encoded" for task in reversed(TASKS))
         return f"cache {self._folder}: {', '.join(counts)}; {self.size / 1e6:,.1f} MB"
 
-    def close(self) -> None:
-        """Close what is open."""
-        for store in self._stores.values():
-            store.close()
-        self._stores.clear()
-
     def encode_queries(self, texts: Sequence[str]) -> Vectors:
         """Return the vectors of queries, in the order of `texts`."""
         return self._encode("queries", texts, self._encoder.encode_queries)
@@ -91,17 +87,14 @@ class CachedEncoder:
             text: Makes a document's text of an element.
         """
         store = self._store("documents")
-        waiting: deque[tuple[Sequence[T], list[bytes], list[bytes]]] = deque()
-        under_way: set[bytes] = set()
+        waiting: deque[tuple[Sequence[T], np.ndarray, list[int]]] = deque()
+        under_way: set[int] = set()
 
         def missing() -> Iterator[list[str]]:
             for block in blocks:
                 texts = [text(item) for item in block]
-                keys = [text_key(one) for one in texts]
-                known = store.known(keys)
-                fresh = {
-                    key: one for key, one in zip(keys, texts, strict=True) if key not in known and key not in under_way
-                }
+                keys, fresh = _fresh(store, "documents", texts)
+                fresh = {key: one for key, one in fresh.items() if key not in under_way}
                 under_way.update(fresh)
                 waiting.append((block, keys, list(fresh)))
                 yield list(fresh.values())
@@ -109,10 +102,10 @@ class CachedEncoder:
         for vectors in self._streamed(missing()):
             block, keys, fresh = waiting.popleft()
             if fresh:
-                store.put(fresh, vectors)
+                store.put(np.array(fresh, np.uint64), vectors)
                 under_way.difference_update(fresh)
             self._count("documents", len(keys), len(fresh))
-            yield block, (store.get(keys) if keys else vectors)
+            yield block, (store.take(keys) if len(keys) else vectors)
 
     def _streamed(self, missing: Iterator[list[str]]) -> Iterator[Any]:
         stream = getattr(self._encoder, "encode_stream", None)
@@ -125,26 +118,24 @@ class CachedEncoder:
         if not len(texts):
             return encode(texts)
         store = self._store(task)
-        keys = [text_key(text) for text in texts]
-        known = store.known(keys)
-        fresh = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
+        keys, fresh = _fresh(store, task, texts)
         new, size = list(fresh), self._encoder.block_size
         for start in range(0, len(new), size):
             part = new[start : start + size]
-            store.put(part, encode([fresh[key] for key in part]))
+            store.put(np.array(part, np.uint64), encode([fresh[key] for key in part]))
         self._count(task, len(keys), len(new))
-        return store.get(keys)
+        return store.take(keys)
 
     def _count(self, task: str, texts: int, encoded: int) -> None:
         self.encoded[task] += encoded
         self.found[task] += texts - encoded
 
-    def _store(self, task: str) -> VectorStore:
+    def _store(self, task: str) -> EmbeddingStore:
         if task not in self._stores:
             settings = self._settings(task)
             digest = xxhash.xxh3_64(json.dumps(settings, sort_keys=True).encode()).hexdigest()
             folder = self._folder / f"{Path(self._encoder.name).name}-{task}-{digest}"
-            self._stores[task] = VectorStore(folder)
+            self._stores[task] = EmbeddingStore(folder)
             if not (folder / SETTINGS).is_file():
                 write_json(folder / SETTINGS, settings)
         return self._stores[task]
@@ -157,3 +148,11 @@ class CachedEncoder:
         reading = document_options(encoder) if task == "documents" else {}
         row_type = settings["row_type"]
         return {"kind": kind_of(encoder), **settings, "row_type": row_type and str(row_type), "reading": reading}
+
+
+def _fresh(store: EmbeddingStore, task: str, texts: Sequence[str]) -> tuple[np.ndarray, dict[int, str]]:
+    """Return the key of each text, (n,) uint64, and the texts that are not there by their keys, each once."""
+    keys = np.array([text_key(TASKS[task], text) for text in texts], np.uint64)
+    known = store.holds(keys).tolist()
+    rows = zip(keys.tolist(), texts, known, strict=True)
+    return keys, {key: text for key, text, there in rows if not there}

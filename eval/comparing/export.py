@@ -3,6 +3,7 @@
 import csv
 from io import StringIO
 
+from ..latex import latex_escape, latex_table
 from ..significance import FLIPS
 from .comparison import Comparison
 from .terminal import is_best
@@ -13,11 +14,6 @@ COLUMNS = (
     "set", "queries", "system", "measure", "mean", "low", "high", "baseline", "difference", "difference_low",
     "difference_high", "p_randomization", "p_t", "corrected_randomization", "corrected_t", "wins", "ties", "losses",
 )  # fmt: skip
-
-_LATEX = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
-}  # fmt: skip
 
 
 def to_csv(comparison: Comparison) -> str:
@@ -41,41 +37,20 @@ def to_latex(comparison: Comparison) -> str:
 
     The document needs `\usepackage{booktabs}`.
     """
-    header = " & ".join(["", *(latex_escape(row.name) for row in comparison.rows)])
-    lines = [_latex_row(comparison, number) for number in range(len(comparison.systems))]
     measure, baseline = latex_escape(comparison.measure), latex_escape(comparison.baseline)
     caption = (
         rf"{measure}, the best in bold. $\dagger$: other than {baseline} by a paired randomization test (two-sided, "
         rf"{FLIPS // 1000}\,000 permutations, Holm-corrected, $p < {comparison.alpha:g}$)."
     )
-    return "\n".join(
-        [
-            r"\begin{table}",
-            r"  \centering",
-            rf"  \caption{{{caption}}}",
-            rf"  \begin{{tabular}}{{l{'c' * len(comparison.rows)}}}",
-            r"    \toprule",
-            rf"    {header} \\",
-            r"    \midrule",
-            *(f"    {line} \\\\" for line in lines),
-            r"    \bottomrule",
-            r"  \end{tabular}",
-            r"\end{table}",
-            "",
-        ]
-    )
+    heads = ["", *(latex_escape(row.name) for row in comparison.rows)]
+    return latex_table(caption, heads, [_latex_row(comparison, number) for number in range(len(comparison.systems))])
 
 
-def latex_escape(text: str) -> str:
-    """Return text that LaTeX prints as it stands."""
-    return "".join(_LATEX.get(mark, mark) for mark in text)
-
-
-def _latex_row(comparison: Comparison, number: int) -> str:
+def _latex_row(comparison: Comparison, number: int) -> list[str]:
     cells = [latex_escape(comparison.systems[number])]
     for row in comparison.rows:
         figure = f"{row.means[number]:.{LATEX_DIGITS}f}"
         best = is_best(row, number, LATEX_DIGITS)
         mark = r"$^{\dagger}$" if number and comparison.significant(row.differences[number - 1]) else ""
         cells.append((rf"\textbf{{{figure}}}" if best else figure) + mark)
-    return " & ".join(cells)
+    return cells

@@ -1,12 +1,13 @@
 """The figures of a comparison's page: bars of scores with intervals, and queries scattered over two systems' scores.
 
-Plain SVG without script or style of its own: positions are attributes, colours classes of the page.
+SVG without script or style of its own: positions are attributes, colours classes of the page.
 """
 
 from collections import defaultdict
 from html import escape
-from math import ceil, sqrt
+from math import sqrt
 
+from ...pages.bars import Bar, Card, bar_cards
 from .comparison import ComparedSet, Comparison, Row
 
 SIZE, LEFT, BOTTOM, EDGE = 320, 42, 36, 14
@@ -20,34 +21,17 @@ TEXT_CHARACTERS = 160
 
 def bars(comparison: Comparison) -> str:
     """Return a bar for each system and set, grouped by sets, on one scale from 0."""
-    highest = max(high for row in comparison.rows for _, high in row.intervals)
-    scale = max(0.1, ceil(highest * 10) / 10)
-    return "".join(_group(comparison, row, scale) for row in comparison.rows)
+    return bar_cards([Card(row.name, f"{row.queries} queries", _bars(comparison, row)) for row in comparison.rows])
 
 
-def _group(comparison: Comparison, row: Row, scale: float) -> str:
-    lines = "".join(_bar(comparison, row, number, scale) for number in range(len(comparison.systems)))
-    ends = f"<span>0</span><span>{scale / 2:g}</span><span>{scale:g}</span>"
-    return (
-        f'<div class="card"><h3>{escape(row.name)} <small>{row.queries} queries</small></h3><div class="bars">{lines}'
-        f'<div class="scale chart">{ends}</div></div></div>\n'
-    )
-
-
-def _bar(comparison: Comparison, row: Row, number: int, scale: float) -> str:
-    mean, (low, high) = row.means[number], row.intervals[number]
-    width, start, end = (f"{100 * value / scale:.2f}%" for value in (mean, low, high))
-    kind = "bar" if number else "base"
-    marked = number and comparison.significant(row.differences[number - 1])
-    return (
-        f'<span class="label">{escape(comparison.systems[number])}</span>'
-        f'<span class="figure">{mean:.4f}{"†" if marked else ""}</span>'
-        f'<svg class="chart" role="img" aria-label="{mean:.4f}, interval {low:.4f} to {high:.4f}">'
-        f'<rect class="{kind}" y="15%" height="70%" width="{width}" rx="2"/>'
-        f'<line class="whisker" x1="{start}" x2="{end}" y1="50%" y2="50%"/>'
-        f'<line class="whisker" x1="{start}" x2="{start}" y1="30%" y2="70%"/>'
-        f'<line class="whisker" x1="{end}" x2="{end}" y1="30%" y2="70%"/></svg>'
-    )
+def _bars(comparison: Comparison, row: Row) -> list[Bar]:
+    marks = ["", *("†" if comparison.significant(difference) else "" for difference in row.differences)]
+    return [
+        Bar(system, mean, *interval, plain=number == 0, mark=mark)
+        for number, (system, mean, interval, mark) in enumerate(
+            zip(comparison.systems, row.means, row.intervals, marks, strict=True)
+        )
+    ]
 
 
 def scatter(comparison: Comparison, one: ComparedSet, number: int) -> str:

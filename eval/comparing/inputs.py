@@ -13,7 +13,7 @@ from ...retrieval.readers.beir import QUERY_FILES, BeirFolder, Qrels, read_qrels
 from ..evaluate import Report, evaluate
 from ..loading import Benchmark, data_checksum, judged_queries, load_benchmark
 from ..measures import Measure, score_run
-from ..results import RUN, load, run_file, run_name, saved_sets
+from ..results import RUN, load_system, run_file, run_name
 from ..runs import read_run
 
 
@@ -95,12 +95,8 @@ class Reader:
             benchmark = self._benchmark_of_runs(source)
             report = evaluate(source, benchmark, [self.measure])
             return System(_short(source), source, {benchmark.name: self._scores(report)})
-        saved = [(folder, load(folder)) for folder in saved_sets(source)]
+        saved = load_system(source)
         folders = {report.benchmark: (folder, report) for folder, report in saved}
-        models = {(report.system, report.fingerprint) for _, report in saved}
-        if len(models) > 1 or len(folders) < len(saved):
-            several = ", ".join(sorted({model for model, _ in models}))
-            raise InputError(f"{source}: holds results of several systems ({several}); name the folder of one")
         wanted = self._datasets or tuple(folders)
         for name in wanted:
             if name not in folders:

@@ -1,12 +1,13 @@
 """A comparison as one page of HTML that needs nothing else and reads without its script; all texts are escaped."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from html import escape
 
-from ...page import page_of
+from ...pages.frame import page_of
+from ...pages.look import SCRIPT, STYLE
+from ...pages.tables import number_cell, table, word_cell
 from .comparison import Change, Comparison, Row
 from .figures import bars, scatter
-from .page_parts import SCRIPT, STYLE
 from .terminal import is_best, probability
 
 FIGURES = ("set", "system", "", "95 % interval", "difference", "95 % interval", "p rand.", "p t", "wins",
@@ -31,29 +32,28 @@ def page(comparison: Comparison) -> str:
 def _figures(comparison: Comparison) -> str:
     heads = [name or comparison.measure for name in FIGURES]
     rows = (_cells(comparison, row, number) for row in comparison.rows for number in range(len(comparison.systems)))
-    return _table(heads, rows)
+    return table(heads, rows, WORDS)
 
 
 def _cells(comparison: Comparison, row: Row, number: int) -> list[str]:
     low, high = row.intervals[number]
-    best = " best" if is_best(row, number) else ""
     cells = [
-        f'<td class="name">{escape(row.name)}',
-        f'<td class="name">{escape(comparison.systems[number])}',
-        f'<td class="number{best}" data-value="{row.means[number]!r}">{row.means[number]:.4f}',
-        _number(low, f"{low:.3f} to {high:.3f}"),
+        word_cell(row.name),
+        word_cell(comparison.systems[number]),
+        number_cell(row.means[number], f"{row.means[number]:.4f}", best=is_best(row, number)),
+        number_cell(low, f"{low:.3f} to {high:.3f}"),
     ]
     if number == 0:
-        return [*cells, '<td class="number">baseline', *['<td class="number">'] * (len(FIGURES) - 5)]
+        return [*cells, '<td class="number">baseline', *[number_cell(None, "")] * (len(FIGURES) - 5)]
     one = row.differences[number - 1]
     mark = "†" if comparison.significant(one) else ""
     return [
         *cells,
-        _number(one.mean, f"{one.mean:+.4f}{mark}"),
-        _number(one.interval[0], f"{one.interval[0]:+.3f} to {one.interval[1]:+.3f}"),
-        _number(one.corrected_randomization, probability(one.corrected_randomization)),
-        _number(one.corrected_t, probability(one.corrected_t)),
-        *(_number(count, str(count)) for count in (one.wins, one.ties, one.losses)),
+        number_cell(one.mean, f"{one.mean:+.4f}{mark}"),
+        number_cell(one.interval[0], f"{one.interval[0]:+.3f} to {one.interval[1]:+.3f}"),
+        number_cell(one.corrected_randomization, probability(one.corrected_randomization)),
+        number_cell(one.corrected_t, probability(one.corrected_t)),
+        *(number_cell(count, str(count)) for count in (one.wins, one.ties, one.losses)),
     ]
 
 
@@ -79,24 +79,14 @@ def _changed(comparison: Comparison, number: int, changes: Sequence[Change]) -> 
     heads = ["set", "query", "text", comparison.baseline, comparison.systems[number], "difference"]
     rows = (
         [
-            f'<td class="name">{escape(change.set)}',
+            word_cell(change.set),
             f"<td>{escape(change.query)}",
             f'<td class="text" dir="auto">{escape(change.text)}',
-            _number(change.baseline, f"{change.baseline:.4f}"),
-            _number(change.score, f"{change.score:.4f}"),
-            _number(change.difference, f"{change.difference:+.4f}"),
+            number_cell(change.baseline, f"{change.baseline:.4f}"),
+            number_cell(change.score, f"{change.score:.4f}"),
+            number_cell(change.difference, f"{change.difference:+.4f}"),
         ]
         for change in changes
     )
-    table = _table(heads, rows)
-    return f'<h3 class="after">Queries that changed most</h3><div class="card wide" tabindex="0">{table}</div>'
-
-
-def _number(value: float, shown: str) -> str:
-    return f'<td class="number" data-value="{value!r}">{escape(shown)}'
-
-
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    head = "".join(f'<th scope="col"{"" if name in WORDS else " class=number"}>{escape(name)}</th>' for name in heads)
-    body = "".join(f"<tr>{''.join(f'{cell}</td>' for cell in cells)}</tr>\n" for cells in rows)
-    return f'<table class="sortable"><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table>'
+    changed = table(heads, rows, WORDS)
+    return f'<h3 class="after">Queries that changed most</h3><div class="card wide" tabindex="0">{changed}</div>'

@@ -13,7 +13,7 @@ import numpy as np
 
 from ...errors import InputError
 from ...files import write_text
-from ...page import page_of
+from ...pages.frame import page_of
 from ..texts import NOTHING_FOUND
 from .explanation import Explanation, Match, WordMatch, row_text
 from .page_parts import SCRIPT, SHADES, STYLE, shades_style

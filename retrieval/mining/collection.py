@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+import xxhash
 
 from ...errors import InputError
 from ...files import atomic_write
+from ...index.documents import Document
 from ..build import build_index
 from ..modes import Hits, checked_mode
 from ..readers.examples import TrainingExample
@@ -74,6 +76,20 @@ class Collection:
         if self.mode == "lexical":
             return self.index.score_text(found.queries, ids)
         return self.index.score(found.vectors, ids)
+
+    def documents(self) -> Iterator[list[Document]]:
+        """Yield all documents in blocks, in the order of adding; `content` is known when they have been read."""
+        digest = xxhash.xxh3_64()
+        for block in self.index.stream():
+            for one in block:
+                digest.update("\0".join((one.id, one.title, one.text, "")).encode())
+            yield block
+        self._content = digest.hexdigest()
+
+    @property
+    def content(self) -> str:
+        """The hash of the documents that `documents` yielded, which says whether a later run searches the same ones."""
+        return self._content
 
     def describe(self) -> dict[str, Any]:
         """Return what tells this collection and this way of searching from others, as JSON values."""

@@ -5,11 +5,11 @@ flushed to disk before `state.json` counts it, so that what a crash left half-wr
 ever made twice. The state also keeps the settings of the run, and a run with other ones is refused.
 """
 
-import gzip
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from io import BytesIO
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,23 +18,10 @@ from filelock import FileLock, Timeout
 
 from ...errors import InputError
 from ...files import read_json, sync_folder, write_json
+from ..readers.packing import packing_of
 
 PARTIAL = ".partial"
 STATE, LINES, LOCK = "state.json", "lines", "lock"
-
-
-def _zstd(data: bytes) -> bytes:
-    import zstandard
-
-    return zstandard.compress(data)
-
-
-# members and frames may follow one another, so that each block is one of its own
-ENDINGS: dict[str, Callable[[bytes], bytes]] = {
-    ".jsonl": lambda data: data,
-    ".jsonl.gz": lambda data: gzip.compress(data, mtime=0),
-    ".jsonl.zst": _zstd,
-}
 
 
 class ResumableLines:
@@ -57,16 +44,13 @@ class ResumableLines:
     """
 
     def __init__(self, output: Path, settings: Mapping[str, Any], unit: str, overwrite: bool = False) -> None:
-        ending = next((end for end in reversed(ENDINGS) if output.name.endswith(end)), None)
-        if ending is None or output.name == ending:
-            raise InputError(f"{output}: expected a file name that ends in {', '.join(ENDINGS)}")
+        self._packing = packing_of(output)
         if output.exists() and not overwrite:
             raise InputError(f"{output}: is there already; name another --output, or replace it with --overwrite")
         self.output = output
         self.folder = output.with_name(f"{output.name}{PARTIAL}")
         self.done = 0
         self.counts: dict[str, int] = {}
-        self._compress = ENDINGS[ending]
         self._settings = json.loads(json.dumps(settings))
         self._unit = unit
         self._overwrite = overwrite
@@ -164,7 +148,7 @@ class ResumableLines:
             units: How much of the input they are the lines of.
         """
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        data = self._compress(text.encode()) if text else b""
+        data = self._packed(text.encode()) if text else b""
         with (self.folder / LINES).open("r+b") as stream:
             stream.seek(self._bytes)
             stream.write(data)
@@ -174,6 +158,12 @@ class ResumableLines:
         self.done += units
         self.counts = {name: self.counts.get(name, 0) + counts.get(name, 0) for name in {**self.counts, **counts}}
         self._keep()
+
+    def _packed(self, data: bytes) -> bytes:
+        block = BytesIO()
+        with self._packing(block) as stream:
+            stream.write(data)
+        return block.getvalue()
 
     def _keep(self) -> None:
         settings = self._began | self._settings  # what a run that goes on has yet to settle is not forgotten

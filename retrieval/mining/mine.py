@@ -58,7 +58,8 @@ def mine_negatives(settings: Mining, quiet: bool = False) -> tuple[Path, str]:
         teacher = wanted and load_teacher(wanted, settings.device, settings.precision, settings.cross_encoder)
         with open_collection(settings, lines.folder, examples_of(settings.pairs, options), quiet) as collection:
             lines.settle(collection.describe() | {"teacher": teacher and f"{wanted} ({teacher.fingerprint[:12]})"})
-            positives.locate(collection.index.stream())
+            positives.locate(collection.documents())
+            lines.settle({"the documents' hash": collection.content})
             miner = Miner(settings, collection, positives, teacher or None)
             with progress("mining", positives.pairs, "pairs", lines.done, quiet) as report:
                 for block in blocks(islice(examples_of(settings.pairs, options), lines.done, None), settings.block):

@@ -3,13 +3,11 @@
 Nothing heavy is imported: a wrong setting is reported before torch is loaded.
 """
 
-import dataclasses
 from dataclasses import dataclass
-from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal
 
 from ...errors import InputError
-from ..training.run_settings import RunSettings, check_ranges, full_path
+from ..training.run_settings import RunSettings, check_ranges, check_start
 
 LEAST_PACK = 8192
 """Tokens of a pack where neither the settings nor the context ask for more."""
@@ -93,13 +91,7 @@ class Pretraining(RunSettings):
 
     def __post_init__(self) -> None:
         check_ranges(self, LOWEST, RANGES)
-        if bool(self.model) == bool(self.init):
-            found = "both" if self.model else "neither"
-            raise InputError(f"expected either a model to train further (--model) or a size (--init), found {found}")
-        if self.model and (self.tokenizer or self.tile_from):
-            raise InputError(
-                "--tokenizer and --tile-from go with --init; a --model brings its own tokenizer and weights"
-            )
+        check_start(self, "train further")
         if self.init and bool(self.tokenizer) == bool(self.tile_from):
             wanted = "the folder of a tokenizer (--tokenizer), or of a smaller model that brings one (--tile-from)"
             raise InputError(f"--init needs {wanted}, and not both")
@@ -130,19 +122,6 @@ class Pretraining(RunSettings):
         if self.pack_tokens < positions:
             raise InputError(f"pack_tokens: {self.pack_tokens} have no room for a text of {positions} positions")
         return self.pack_tokens
-
-    def with_full_paths(self) -> Self:
-        """Return the settings with every path that exists here made absolute, so that they hold in any folder."""
-        return dataclasses.replace(
-            self,
-            output=str(Path(self.output).absolute()),
-            data=tuple(map(full_path, self.data)),
-            model=self.model and full_path(self.model),
-            init=full_path(self.init) if self.init and self.init.endswith(".json") else self.init,
-            tokenizer=self.tokenizer and full_path(self.tokenizer),
-            tile_from=self.tile_from and full_path(self.tile_from),
-            embeddings_from=self.embeddings_from and full_path(self.embeddings_from),
-        )
 
 
 LOWEST: dict[str, float] = {

@@ -1,21 +1,20 @@
 """Pairs written to a file, streamed: of fit length, and no query and no text twice."""
 
-import gzip
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from itertools import islice
 from pathlib import Path
 from random import Random
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import xxhash
 
 from ...errors import InputError
 from ...files import atomic_write
 from ...progress import progress
+from ..readers.packing import packing_of
 from ..readers.rows import RowOptions
 from .methods import METHODS, Pair
 from .texts import Text, read_texts
@@ -98,15 +97,13 @@ def write_pairs(sources: Sequence[str], output: Path, options: PairOptions, rows
         InputError: The output is there already or has another ending, a source cannot be read, or there is no pair.
         OSError: The disk is full; nothing is left behind.
     """
-    packing = next((pack for ending, pack in PACKINGS.items() if output.name.endswith(ending)), None)
-    if packing is None:
-        raise InputError(f"{output}: expected a name that ends in one of {', '.join(PACKINGS)}")
+    packing = packing_of(output)
     if output.exists():
         raise InputError(f"{output}: is there already; remove it or name another file with --output")
     summary = Summary()
 
     def write(stream: BinaryIO) -> None:
-        with closing(packing(stream)) as packed, progress("making pairs", options.max_pairs, "pairs") as report:
+        with packing(stream) as packed, progress("making pairs", options.max_pairs, "pairs") as report:
             for pair in pairs(sources, options, rows, summary):
                 packed.write(json.dumps(pair._asdict(), ensure_ascii=False).encode() + b"\n")
                 report(summary.pairs)
@@ -164,27 +161,3 @@ def _why_none(summary: Summary, options: PairOptions) -> str:
     if summary.queries + summary.short:
         return f"no pair is long enough, or short enough: {summary}; see --min-query and the other limits"
     return f"no pair to make: of {summary.texts:,} texts none has {METHODS[options.method].needs}"
-
-
-def _zstd(stream: BinaryIO) -> Any:  # noqa: ANN401 - a writer
-    import zstandard
-
-    return zstandard.ZstdCompressor().stream_writer(stream, closefd=False)
-
-
-class _Plain:
-    """The stream itself, which is not closed here."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self.write = stream.write
-
-    def close(self) -> None:
-        """Leave the stream open."""
-
-
-PACKINGS: dict[str, Callable[[BinaryIO], Any]] = {
-    ".jsonl": _Plain,
-    ".jsonl.gz": lambda stream: gzip.GzipFile("", "wb", fileobj=stream, mtime=0),
-    ".jsonl.zst": _zstd,
-}
-"""What packs the bytes of a file, by its ending."""

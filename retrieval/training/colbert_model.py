@@ -1,6 +1,7 @@
 """The late-interaction model that a run starts from: a ColBERT, a network that gets a projection, or a new one."""
 
 import re
+import string
 from typing import TYPE_CHECKING, Any
 
 from ...encoders.checkpoint import Checkpoint, open_checkpoint
@@ -12,7 +13,7 @@ from ...errors import InputError
 from .data import sample_texts
 from .model import check_lengths, checked, load_model, loaded, new_tokenizer, positions_of
 from .projection import start_from_states
-from .settings import ColbertTraining, words_of_skiplist
+from .settings import SIGNS, ColbertTraining, words_of_skiplist
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -190,5 +191,11 @@ def _set_skiplist(model: "MultiVectorEncoder", words: list[str] | None) -> None:
     mask = next((module for module in model if isinstance(module, MultiVectorMask)), None)
     if mask is None:
         raise InputError("skiplist: the model has no MultiVectorMask, which leaves tokens out; leave the setting out")
-    mask.skiplist_words = words
+    mask.skiplist_words = _signs(model.tokenizer) if words == [SIGNS] else words
     mask.resolve_with_tokenizer(model.tokenizer)
+
+
+def _signs(tokenizer: "PreTrainedTokenizerBase") -> list[str]:
+    """Return the tokens that are ASCII punctuation alone; a byte-level BPE merges signs that often come together."""
+    signs = set(string.punctuation)
+    return sorted(token for token in tokenizer.get_vocab() if token and signs.issuperset(token))

@@ -6,7 +6,7 @@ such as a ColBERT's projection, is trained as it is. A checkpoint holds the plai
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ def adapt(model: nn.Module, settings: SteeringSettings) -> None:
         settings: Say of what rank, and for which matrices.
 
     Raises:
-        InputError: peft is not installed, the model has no network of transformers, or no matrix of these names.
+        InputError: peft is not installed, the model has no network of transformers, or one lacks a module of a name.
     """
     try:
         from peft import LoraConfig, inject_adapter_in_model
@@ -46,6 +46,7 @@ def adapt(model: nn.Module, settings: SteeringSettings) -> None:
         raise InputError("lora_rank: the model has no network of transformers to adapt")
     rank = settings.lora_rank or 0
     for network in networks:
+        _check_targets(network, settings.lora_targets or ())
         targets = settings.lora_targets or TARGETS.get(network.config.model_type)
         config = LoraConfig(
             r=rank,
@@ -57,14 +58,16 @@ def adapt(model: nn.Module, settings: SteeringSettings) -> None:
         with torch.random.fork_rng(), warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers by a name of old
             torch.manual_seed(getattr(settings, "seed", 0))
-            try:
-                inject_adapter_in_model(config, network, adapter_name=NAME)
-            except ValueError as error:
-                matrices = {name.rsplit(".", 1)[-1] for name, module in network.named_modules() if _is_matrix(module)}
-                raise InputError(
-                    f"lora_targets: {', '.join(targets or ())} fit no matrix of the network; it has "
-                    f"{', '.join(sorted(matrices))}"
-                ) from error
+            inject_adapter_in_model(config, network, adapter_name=NAME)
+
+
+def _check_targets(network: nn.Module, targets: Sequence[str]) -> None:
+    """Refuse a name that peft would find no matrix for: it says nothing of it where another name fits."""
+    matrices = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)]
+    wrong = [one for one in targets if not any(name == one or name.endswith(f".{one}") for name in matrices)]
+    if wrong:
+        there = ", ".join(sorted({name.rsplit(".", 1)[-1] for name in matrices}))
+        raise InputError(f"lora_targets: no matrix of the network is called {', '.join(wrong)}; it has {there}")
 
 
 def has_adapters(model: nn.Module) -> bool:
@@ -136,7 +139,3 @@ def _adapted(model: nn.Module) -> list[tuple[nn.Module, str, Any]]:
         for name, layer in list(parent.named_children())
         if isinstance(layer, BaseTunerLayer)
     ]
-
-
-def _is_matrix(module: nn.Module) -> bool:
-    return isinstance(module, nn.Linear)

@@ -28,7 +28,7 @@ class LossSettings(RunSettings):
     Attributes:
         loss: "contrastive", to tell the positive from all other documents of the batch; or a teacher's scores of an
             example's own documents, "kl" by distribution and "margin-mse" by difference.
-        teacher: A dense model whose embeddings are followed, a folder, a hub name or "demo"; None follows none.
+        teacher: A dense model whose embeddings are followed, a folder, a hub name or a bundled one; None follows none.
         teacher_cache: Folder in which the teacher's embeddings are kept; None keeps them with the run, until it ends.
         contrastive_weight: With a teacher, what `loss` counts.
         score_weight: With a teacher, what the divergence between its and the model's scores of each query with all

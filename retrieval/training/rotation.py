@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import xxhash
 
+from ...encoders.embedding_store import EmbeddingStore
 from ...files import atomic_write
-from .embedding_cache import EmbeddingCache
 
 SAMPLE = 20_000
 """Embeddings from which the directions are found."""
@@ -41,7 +41,16 @@ def directions_of(products: np.ndarray, width: int) -> np.ndarray:
     return result
 
 
-def load_rotation(cache: EmbeddingCache, keys: np.ndarray, width: int, seed: int) -> np.ndarray:
+def dense_rows(cache: EmbeddingStore, keys: np.ndarray) -> np.ndarray:
+    """Return the embeddings of (n,) uint64 keys, (n, dim) float32.
+
+    Raises:
+        KeyError: One of them has none.
+    """
+    return np.asarray(cache.take(keys), np.float32)
+
+
+def load_rotation(cache: EmbeddingStore, keys: np.ndarray, width: int, seed: int) -> np.ndarray:
     """Return the directions of a seeded sample of embeddings; kept beside them, and found again for the same texts.
 
     Args:
@@ -54,7 +63,7 @@ def load_rotation(cache: EmbeddingCache, keys: np.ndarray, width: int, seed: int
     sample = np.sort(draw.choice(keys, SAMPLE, replace=False)) if len(keys) > SAMPLE else keys
     file = cache.folder / f"rotation-{width}-{xxhash.xxh3_64_hexdigest(sample.tobytes())}.npy"
     if not file.is_file():
-        rotation = principal_directions(cache.take(sample), width)
+        rotation = principal_directions(dense_rows(cache, sample), width)
         atomic_write(file, lambda stream: np.save(stream, rotation, allow_pickle=False))
     return _read(file)
 

@@ -17,6 +17,12 @@ from .values import check_values, read_toml, to_toml
 SETTINGS_FILE = "training.toml"
 NOT_WRITTEN = ("output", "resume")
 """Where a run goes and whether it goes on are not part of what reproduces it."""
+MADE = ("output", "teacher_cache")
+"""Settings that name a folder which a run makes."""
+FOUND = ("data", "model", "dev", "tokenizer", "tile_from", "embeddings_from", "teacher")
+"""Settings whose values are paths where there is such a path, and else names; so is `init` where it is a file."""
+BROUGHT = ("tokenizer", "tile_from", "embeddings_from")
+"""Settings of a new network: one that is there has what they would give it."""
 STACK = ("modernir", "torch", "transformers", "sentence-transformers", "tokenizers")
 
 
@@ -65,6 +71,15 @@ class RunSettings:
         check_values(values, cls, str(config))
         return values
 
+    def with_full_paths(self) -> Self:
+        """Return the settings with every path that exists here made absolute, so that they hold in any folder."""
+        given = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        full: dict[str, Any] = {name: str(Path(given[name]).absolute()) for name in MADE if given.get(name)}
+        full |= {name: _full_paths(given[name]) for name in FOUND if given.get(name)}
+        if (given.get("init") or "").endswith(".json"):
+            full["init"] = _full_path(given["init"])
+        return dataclasses.replace(self, **full)
+
     def write(self, folder: Path) -> None:
         """Write what reproduces the run as `training.toml` into `folder`; settings that are None are left out."""
         kept = {name: value for name, value in dataclasses.asdict(self).items() if name not in NOT_WRITTEN}
@@ -98,7 +113,29 @@ def check_ranges(settings: RunSettings, lowest: Mapping[str, float], ranges: Map
             raise InputError(f"{name}: expected {least:g} to {most:g}, found {getattr(settings, name)}")
 
 
-def full_path(name: str) -> str:
+def check_start(settings: Any, purpose: str) -> None:  # noqa: ANN401 - settings with a model or init
+    """Refuse settings that do not begin with a network that is there or a new one, or mix the two.
+
+    Args:
+        settings: With the fields `model` and `init`.
+        purpose: What a model is named for, as the message says it.
+
+    Raises:
+        InputError: Both are given, or neither, or a `model` and a setting of new ones.
+    """
+    if bool(settings.model) == bool(settings.init):
+        found = "both" if settings.model else "neither"
+        raise InputError(f"expected either a model to {purpose} (--model) or a size (--init), found {found}")
+    foreign = [name for name in BROUGHT if getattr(settings, name, None)] if settings.model else []
+    if foreign:
+        raise InputError(f"{foreign[0]} goes with --init; a --model brings its own tokenizer and weights")
+
+
+def _full_paths(value: Any) -> Any:  # noqa: ANN401 - a name or several
+    return _full_path(value) if isinstance(value, str) else tuple(map(_full_path, value))
+
+
+def _full_path(name: str) -> str:
     """Return the absolute path of what exists here, and any other name as it is."""
     return str(Path(name).absolute()) if Path(name).exists() else name
 

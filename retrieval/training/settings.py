@@ -4,14 +4,13 @@ The names in the file, the flags (`batch_size` is `--batch-size`) and the fields
 everywhere. Nothing heavy is imported: a wrong setting is reported before torch is loaded.
 """
 
-import dataclasses
 import string
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal
 
 from ...errors import InputError
-from .run_settings import check_ranges, full_path
+from .run_settings import check_ranges, check_start
 from .steering_settings import SteeringSettings
 from .values import hints_of, read_toml
 
@@ -96,13 +95,7 @@ class TrainingSettings(SteeringSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_ranges(self, LOWEST, RANGES)
-        if bool(self.model) == bool(self.init):
-            found = "both" if self.model else "neither"
-            raise InputError(f"expected either a model to start from (--model) or a size (--init), found {found}")
-        if self.tokenizer and self.model:
-            raise InputError("a tokenizer goes with --init; a --model brings its own")
-        if self.embeddings_from and self.model:
-            raise InputError("embeddings_from goes with --init; a --model brings its own embeddings")
+        check_start(self, "start from")
         if not self.data:
             raise InputError("no training data; name a file or data set with --data")
 
@@ -114,21 +107,6 @@ class TrainingSettings(SteeringSettings):
             if foreign:
                 raise InputError(f"{config}: {foreign[0]} is a setting of {other.command}, not of {cls.command}")
         return super()._read(config)
-
-    def with_full_paths(self) -> Self:
-        """Return the settings with every path that exists here made absolute, so that they hold in any folder."""
-        return dataclasses.replace(
-            self,
-            output=str(Path(self.output).absolute()),
-            data=tuple(map(full_path, self.data)),
-            model=self.model and full_path(self.model),
-            dev=self.dev and full_path(self.dev),
-            init=full_path(self.init) if self.init and self.init.endswith(".json") else self.init,
-            tokenizer=self.tokenizer and full_path(self.tokenizer),
-            embeddings_from=self.embeddings_from and full_path(self.embeddings_from),
-            teacher=self.teacher and full_path(self.teacher),
-            teacher_cache=self.teacher_cache and str(Path(self.teacher_cache).absolute()),
-        )
 
 
 @dataclass(frozen=True)
@@ -165,7 +143,8 @@ class ColbertTraining(TrainingSettings):
         expansion: How queries are filled up with masks: to `query_length` tokens, "fixed", to at least so many, "min",
             or not at all, "none" ("fixed").
         attend_to_expansion: Whether a query's own tokens see its masks, and these one another (False).
-        skiplist: Tokens that give documents no vectors; "punctuation" and "none" stand for lists ("punctuation").
+        skiplist: Tokens that give documents no vectors; "punctuation", "none" and "signs", which is all tokens of the
+            vocabulary that are ASCII punctuation alone, stand for lists ("punctuation").
         query_length: Tokens read of a query (32).
         document_length: Tokens read of a document (180).
         query_prompt: Before every query ("[Q] "); a word in square brackets is made one token.
@@ -193,11 +172,12 @@ class ColbertTraining(TrainingSettings):
 
 
 def words_of_skiplist(skiplist: str | tuple[str, ...]) -> list[str]:
-    """Return the words that a setting of the skiplist stands for."""
+    """Return the words that a setting of the skiplist stands for; SIGNS stands for itself, for want of a tokenizer."""
     words = [skiplist] if isinstance(skiplist, str) else list(skiplist)
     return NAMED_SKIPLISTS.get(words[0], words) if len(words) == 1 else words
 
 
+SIGNS = "signs"
 NAMED_SKIPLISTS = {"punctuation": list(string.punctuation), "none": []}
 LOWEST = {
     "mini_batch_size": 1,

@@ -29,7 +29,7 @@ NEGATIVES = 3
 LENGTHS = {"query_length": 16, "document_length": 32}
 CONTEXT = 64
 WORDS = [f"{first}{second}" for first in ("ba", "do", "fe", "gi", "ku") for second in ("la", "mi", "no", "ru", "se")]
-TEACHER = "demo"
+TEACHER = "modernir-mini-dense"
 """Takes the place of every model that is followed: it comes with the package."""
 
 

@@ -9,15 +9,16 @@ import torch
 from sentence_transformers.base.data_collator import BaseDataCollator
 
 from ...encoders.checkpoint import open_checkpoint
+from ...encoders.embedding_shards import Layout
+from ...encoders.embedding_store import EmbeddingStore, text_key
 from ...encoders.loading import load_encoder
 from ...files import read_json, write_json
 from ...progress import progress
 from .data import is_text
-from .embedding_cache import EmbeddingCache, text_key
 from .losses.cached import TEACHER
 from .losses.dense import CachedDenseLoss
 from .processes import first_does
-from .rotation import load_rotation
+from .rotation import dense_rows, load_rotation
 from .settings import TrainingSettings
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class Taught(BaseDataCollator):
         teacher: Where they are; None adds nothing.
     """
 
-    teacher: EmbeddingCache | None = None
+    teacher: EmbeddingStore | None = None
 
     def __call__(self, features: list[dict[str, Any]]) -> dict[str, Any]:
         """Return the tokenised batch, with `{column}_teacher`, (examples, teacher's width) float32."""
@@ -48,7 +49,7 @@ class Taught(BaseDataCollator):
             for column in filter(is_text, features[0]):
                 if f"{column}_input_ids" in batch:
                     keys = _keys(column, [row[column] for row in features])
-                    batch[f"{column}_{TEACHER}"] = torch.from_numpy(self.teacher.take(keys))
+                    batch[f"{column}_{TEACHER}"] = torch.from_numpy(dense_rows(self.teacher, keys))
         return batch
 
 
@@ -96,12 +97,12 @@ def _all_keys(examples: "Dataset") -> dict[str, np.ndarray]:
     return keys
 
 
-def _open(teacher: str, folder: Path, about: dict[str, Any] | None = None) -> EmbeddingCache:
+def _open(teacher: str, folder: Path, about: dict[str, Any] | None = None) -> EmbeddingStore:
     own = folder / open_checkpoint(teacher).fingerprint()
     if about is not None:
         write_json(own / ABOUT, about)
     found = read_json(own / ABOUT)
-    return EmbeddingCache(own, found["dim"], found["dtype"])
+    return EmbeddingStore(own, Layout(found["dtype"], found["dim"]))
 
 
 def _encode(teacher: str, folder: Path, examples: "Dataset", keys: dict[str, np.ndarray]) -> None:
@@ -134,10 +135,11 @@ def _encode(teacher: str, folder: Path, examples: "Dataset", keys: dict[str, np.
                         report(done)
                     yield keys[column][shard], _normalised(vectors) if encoder.similarity == "cosine" else vectors
 
-    cache.add(shards())
+    for own, vectors in shards():
+        cache.put(own, vectors.astype(dtype))
 
 
-def _missing(cache: EmbeddingCache, keys: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _missing(cache: EmbeddingStore, keys: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Return the rows of each column that are to be encoded, in order; of a text that comes again, the first alone."""
     names = list(keys)
     together = np.concatenate([keys[name] for name in names])

@@ -427,7 +427,7 @@ class TestRefusals:
 
     def test_what_is_no_model(self) -> None:
         with pytest.raises(InputError, match="found PackedEncoder: what load_encoder returned already runs on this"):
-            modernir.accelerate(modernir.load_encoder("demo", device="cpu"))
+            modernir.accelerate(modernir.load_encoder("modernir-mini-dense", device="cpu"))
         with pytest.raises(InputError, match="found str"):
             modernir.accelerate("model")
         with pytest.raises(InputError, match="a Linear without a transformer"):

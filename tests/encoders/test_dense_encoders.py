@@ -207,14 +207,14 @@ def test_bf16_stays_close_to_fp32(make_checkpoint: Make, texts: list[str]) -> No
     assert (exact * rounded).sum(axis=1).min() > 0.999
 
 
-def test_the_demo_model_equals_sentence_transformers() -> None:
+def test_all_minilm_equals_sentence_transformers() -> None:
     texts = [
         "Vitamin D deficiency",
         "0-dimensional biomaterials lack inductive properties.",
         "naïve Ünïcödé 漢字 " * 90,
     ]
-    reference = SentenceTransformer(str(bundled_folder("demo")), device="cpu").encode(texts)
-    found = load_encoder("demo", device="cpu", precision="fp32").encode_documents(texts)
+    reference = SentenceTransformer(str(bundled_folder("all-MiniLM-L6-v2")), device="cpu").encode(texts)
+    found = load_encoder("all-MiniLM-L6-v2", device="cpu", precision="fp32").encode_documents(texts)
     np.testing.assert_allclose(found, reference, atol=1e-5)
 
 
@@ -309,9 +309,9 @@ def test_static_embeddings_load(tmp_path: Path, bare_bert: Path) -> None:
 def test_a_bundled_name_is_not_shadowed_by_a_folder_that_is_no_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "demo").mkdir()
+    (tmp_path / "modernir-mini-dense").mkdir()
     monkeypatch.chdir(tmp_path)
-    assert load_encoder("demo", device="cpu").dim == 384
+    assert load_encoder("modernir-mini-dense", device="cpu").dim == 256
 
 
 def test_no_texts_give_no_rows_and_one_text_is_no_list(make_checkpoint: Make) -> None:

@@ -1,239 +1,22 @@
 """What was encoded once is not encoded again, comes back as it was, and survives a kill at any moment."""
 
 import json
-import random
-import sqlite3
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from modernir import load_encoder
 from modernir.encoders.encoder import encode_blocks
-from modernir.encoders.tokens import TokenMatrix
-from modernir.errors import InputError, ModernirError
+from modernir.errors import InputError
 from modernir.eval.beir import evaluate_beir
 from modernir.eval.caching.encoder import CachedEncoder
-from modernir.eval.caching.store import ROWS, VectorStore, text_key
 from modernir.eval.ways import Way
 
 Call = Callable[..., SimpleNamespace]
-
-
-def keys_of(names: Sequence[object]) -> list[bytes]:
-    return [text_key(str(name)) for name in names]
-
-
-def dense_rows(count: int, dim: int = 5, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal((count, dim)).astype(np.float32)
-
-
-def token_rows(lengths: Sequence[int], dtype: str = "float32", seed: int = 0) -> TokenMatrix:
-    rows = [dense_rows(length, seed=seed + place) for place, length in enumerate(lengths)]
-    return TokenMatrix.of(rows, 5, dtype)
-
-
-def same(one: Any, other: Any) -> bool:  # noqa: ANN401
-    if isinstance(one, np.ndarray):
-        return np.array_equal(one, other)
-    scales = (one.scales is None and other.scales is None) or np.array_equal(one.scales, other.scales)
-    values = one.values.dtype == other.values.dtype and np.array_equal(one.values, other.values)
-    return values and scales and np.array_equal(one.offsets, other.offsets)
-
-
-# The store
-
-
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.lists(st.integers(0, 12), max_size=6), max_size=5), st.lists(st.integers(0, 12), max_size=20))
-def test_any_program_of_puts_gives_back_what_was_put_first(
-    tmp_path_factory: pytest.TempPathFactory, puts: list[list[int]], asked: list[int]
-) -> None:
-    folder = tmp_path_factory.mktemp("store")
-    first: dict[int, np.ndarray] = {}
-    store = VectorStore(folder)
-    for turn, names in enumerate(puts):
-        fresh = list(dict.fromkeys(names))
-        rows = dense_rows(len(fresh), seed=turn)
-        store.put(keys_of(fresh), rows)
-        for name, row in zip(fresh, rows, strict=True):
-            first.setdefault(name, row)
-        if turn % 2:
-            store.close()
-            store = VectorStore(folder)
-    there = [name for name in asked if name in first]
-    assert set(store.known(keys_of(asked))) == set(keys_of(there))
-    if there:
-        assert np.array_equal(store.get(keys_of(there)), np.stack([first[name] for name in there]))
-    store.close()
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float16", "int8"])
-def test_ragged_rows_come_back_in_any_order_and_type(tmp_path: Path, dtype: str) -> None:
-    store = VectorStore(tmp_path)
-    lengths = [3, 0, 1, 7]
-    put = token_rows(lengths, dtype)
-    store.put(keys_of("abcd"), put)
-    store.put(keys_of("eb"), token_rows([2, 4], dtype, seed=50))  # b is there with no rows, and stays so
-    got = store.get(keys_of("dbaed"))
-    assert got.lengths.tolist() == [7, 0, 3, 2, 7]
-    assert got.values.dtype == dtype
-    for place, source in ((0, 3), (2, 0), (4, 3)):
-        assert np.array_equal(got[place], put[source])
-    assert same(store.get(keys_of("abcd")), put)
-    assert len(store.get(keys_of("b")).values) == 0
-
-
-def test_bytes_that_nothing_names_are_written_over(tmp_path: Path) -> None:
-    store = VectorStore(tmp_path)
-    rows = dense_rows(4)
-    store.put(keys_of("ab"), rows[:2])
-    with (tmp_path / ROWS).open("ab") as stream:
-        stream.write(b"half a block of a process that died")
-    store.put(keys_of("cd"), rows[2:])
-    assert np.array_equal(store.get(keys_of("abcd")), rows)
-
-
-def test_readers_see_what_another_process_committed(tmp_path: Path) -> None:
-    writer, reader = VectorStore(tmp_path), VectorStore(tmp_path)
-    rows = dense_rows(3)
-    writer.put(keys_of("a"), rows[:1])
-    assert np.array_equal(reader.get(keys_of("a")), rows[:1])
-    writer.put(keys_of("bc"), rows[1:])
-    assert np.array_equal(reader.get(keys_of("cba")), rows[::-1])
-    reader.put(keys_of("cd"), dense_rows(2, seed=9))  # either may write; what is there stays
-    assert np.array_equal(writer.get(keys_of("cd")), np.stack([rows[2], dense_rows(2, seed=9)[1]]))
-
-
-def test_what_does_not_fit_or_is_damaged_is_told(tmp_path: Path) -> None:
-    store = VectorStore(tmp_path / "a")
-    store.put(keys_of("ab"), dense_rows(2))
-    with pytest.raises(ModernirError, match="holds vectors in float32 of length 5"):
-        store.put(keys_of("c"), dense_rows(1, dim=6))
-    with pytest.raises(ModernirError, match="holds vectors"):
-        store.put(keys_of("c"), token_rows([1]))
-    with pytest.raises(KeyError):
-        store.get(keys_of("z"))
-    (tmp_path / "a" / ROWS).write_bytes(b"short")
-    with pytest.raises(ModernirError, match="damaged, shorter than 2 rows; delete"):
-        VectorStore(tmp_path / "a").get(keys_of("a"))
-    with pytest.raises(ModernirError, match="damaged, shorter than 2 rows; delete"):
-        VectorStore(tmp_path / "a").put(keys_of("c"), dense_rows(1))  # no hole in the place of what is lost
-    (tmp_path / "a" / ROWS).unlink()
-    with pytest.raises(ModernirError, match="damaged, shorter than 2 rows; delete"):
-        VectorStore(tmp_path / "a").get(keys_of("a"))
-    (tmp_path / "b").mkdir()
-    (tmp_path / "b" / "texts.sqlite").write_text("no table at all, but some words in a file")
-    with pytest.raises(ModernirError, match="cannot be used"):
-        VectorStore(tmp_path / "b")
-
-
-def test_a_flipped_bit_is_told_where_it_is_read(tmp_path: Path) -> None:
-    store = VectorStore(tmp_path)
-    put = token_rows([3, 2, 4], "int8")
-    store.put(keys_of("abc"), put)
-    damaged = bytearray((tmp_path / ROWS).read_bytes())
-    damaged[len(damaged) * 4 // 9] ^= 1  # in the rows of b
-    (tmp_path / ROWS).write_bytes(damaged)
-    assert np.array_equal(store.get(keys_of("ca"))[0], put[2])
-    with pytest.raises(ModernirError, match="rows are not as they were written; delete"):
-        store.get(keys_of("ab"))
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="/proc")
-def test_memory_does_not_grow_with_what_is_read(tmp_path: Path) -> None:
-    code = """
-import sys
-from pathlib import Path
-import numpy as np
-from modernir.eval.caching.store import VectorStore, text_key
-
-store = VectorStore(Path(sys.argv[1]))
-keys = [text_key(str(number)) for number in range(400)]
-for start in range(0, 400, 20):
-    store.put(keys[start : start + 20], np.ones((20, 25_000), np.float32))
-
-def resident():
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
-
-before = resident()
-for start in range(0, 400, 20):
-    store.get(keys[start : start + 20])
-print(resident() - before)
-"""
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
-    assert int(done.stdout) < 20 << 20  # of 40 MB
-
-
-def test_a_write_that_fails_keeps_nothing_and_harms_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = VectorStore(tmp_path)
-    rows = dense_rows(4)
-    store.put(keys_of("ab"), rows[:2])
-
-    def full(descriptor: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    with monkeypatch.context() as patched:
-        patched.setattr("os.fsync", full)
-        with pytest.raises(OSError, match="No space"):
-            store.put(keys_of("cd"), rows[2:])
-    assert not store.known(keys_of("cd"))
-    store.put(keys_of("dc"), rows[[3, 2]])
-    assert np.array_equal(store.get(keys_of("abcd")), rows)
-
-
-WRITER = """
-import sys
-from pathlib import Path
-import numpy as np
-from modernir.eval.caching.store import VectorStore, text_key
-
-store, log = VectorStore(Path(sys.argv[1])), open(sys.argv[2], "a")
-for block in range(int(sys.argv[3]), 100000):
-    names = [f"{block}-{n}" for n in range(20)]
-    store.put([text_key(name) for name in names], np.full((20, 300), block, np.float32))
-    log.write(f"{block}\\n")
-    log.flush()
-    if block == 0:
-        print("ready", flush=True)
-"""
-
-
-def test_a_process_killed_at_any_moment_loses_at_most_the_block_at_hand(
-    tmp_path: Path, start_python: Callable[..., Any]
-) -> None:
-    generator, log = random.Random(5), tmp_path / "log"
-    log.touch()
-    for _ in range(3):
-        done = len(log.read_text().splitlines())
-        process = start_python(WRITER, tmp_path / "store", log, 0)
-        process.stdout.readline()
-        time.sleep(generator.uniform(0, 0.1))
-        process.kill()
-        process.communicate()
-        blocks = sorted({int(line) for line in log.read_text().splitlines() if line})
-        assert len(log.read_text().splitlines()) >= done
-        store = VectorStore(tmp_path / "store")
-        for block in blocks:
-            got = store.get(keys_of([f"{block}-{n}" for n in range(20)]))
-            assert got.shape == (20, 300)
-            assert (got == block).all()
-        following = keys_of([f"{blocks[-1] + 1}-{n}" for n in range(20)])
-        assert len(store.known(following)) in (0, 20)  # whole or not there
-        store.put(following, np.full((20, 300), blocks[-1] + 1, np.float32))
-        assert (store.get(following) == blocks[-1] + 1).all()
-        store.close()
-
-
-# The encoder before it
 
 
 def test_texts_are_encoded_once_and_come_back_in_order(tmp_path: Path, hash_encoder: Callable[..., Any]) -> None:
@@ -355,17 +138,15 @@ def evaluate(log, output, cache, *sets):
     return evaluate_beir(Mortal(log), sets, output=Path(output), cache=Path(cache))
 
 if __name__ == "__main__":
-    from modernir.eval.caching import store
+    from modernir import files
     life = [int(sys.argv[1])]
-    whole = store.VectorStore._append
-    def append(self, records, end):
-        life[0] -= 1
+    whole = files._temporary
+    def temporary(path, write):
+        life[0] -= path.name.endswith(".keys.npy")
         if life[0] == 0:
-            half = records[: len(records) // 2]
-            whole(self, half, end)
             os.kill(os.getpid(), signal.SIGKILL)
-        whole(self, records, end)
-    store.VectorStore._append = append
+        return whole(path, write)
+    files._temporary = temporary
     evaluate(*sys.argv[2:])
 """
 
@@ -415,14 +196,3 @@ def test_only_a_lexical_evaluation_refuses_a_cache(tmp_path: Path, make_beir: Ca
     with pytest.raises(InputError, match="encodes nothing"):
         evaluate_beir(None, [folder], output=tmp_path / "out", way=Way("lexical"), cache=tmp_path / "cache")
     assert not (tmp_path / "cache").exists()
-
-
-def test_a_locked_table_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("modernir.eval.caching.store.WAIT_SECONDS", 0.05)
-    store = VectorStore(tmp_path)
-    other = sqlite3.connect(tmp_path / "texts.sqlite", isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
-    with pytest.raises(ModernirError, match="database is locked"):
-        store.put(keys_of("a"), dense_rows(1))
-    other.execute("ROLLBACK")
-    store.put(keys_of("a"), dense_rows(1))

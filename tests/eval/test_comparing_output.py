@@ -13,10 +13,11 @@ import pytest
 from rich.console import Console
 
 from modernir.eval.comparing.comparison import ComparedSet, Comparison, compare
-from modernir.eval.comparing.export import COLUMNS, latex_escape, to_csv, to_latex
+from modernir.eval.comparing.export import COLUMNS, to_csv, to_latex
 from modernir.eval.comparing.figures import scatter
 from modernir.eval.comparing.page import page
 from modernir.eval.comparing.terminal import show_comparison
+from modernir.eval.latex import latex_escape
 
 VOID = {"meta", "line", "rect", "br"}
 NASTY = '<script>alert("x")</script> & [bold]more[/]'

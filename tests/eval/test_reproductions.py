@@ -36,6 +36,22 @@ folder = "not/here"
 expected = { "MRR@10" = 1.0 }
 """
 
+FAILING = """
+options = ["--mode", "lexical"]
+tolerance = 0.001
+source = "made up"
+expected = { "MRR@10" = 1.0 }
+
+[[reproduction]]
+name = "torn"
+folder = "broken"
+
+[[reproduction]]
+name = "misspelt"
+folder = "mine"
+options = ["--mode", "lexical", "--lexicality"]
+"""
+
 
 @pytest.fixture
 def recorded(tmp_path: Path, make_beir: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -83,6 +99,41 @@ def test_a_score_too_far_off_is_told_and_ends_with_1(call: Call, recorded: Path,
     assert any(line[:2] == ["elsewhere", "MRR@10"] and "not/here" in line for line in lines)
     passed = [one["passed"] for one in json.loads(call("eval", "reproduce", "--data", recorded, "--json").stdout)]
     assert passed == [True, False, None]
+
+
+def test_a_command_that_fails_is_in_the_table_and_the_others_run(
+    call: Call, recorded: Path, make_beir: Callable[..., Path], tmp_path: Path
+) -> None:
+    (make_beir(recorded / "broken") / "queries.jsonl").write_text("no JSON\n")
+    (tmp_path / "toml" / "first.toml").write_text(FAILING)
+    done = call("eval", "reproduce", "--data", recorded, "-o", tmp_path / "out", "--json")
+    assert done.code == 1
+    found = {one["name"]: one for one in json.loads(done.stdout)}
+    assert {name: one["passed"] for name, one in found.items()} == {
+        "torn": False,
+        "misspelt": False,
+        "right": True,
+        "wrong": False,
+        "elsewhere": None,
+    }
+    assert "queries.jsonl:1: " in found["torn"]["problem"]
+    assert "--lexicality" in found["misspelt"]["problem"]
+    assert f"torn failed: {found['torn']['problem']}" in done.stderr.splitlines()
+    shown = call("eval", "reproduce", "torn", "right", "--data", recorded, "-o", tmp_path / "out")
+    assert shown.code == 1
+    assert "failed:" in shown.stdout
+    assert ["right", "MRR@10", "1.0", "±", "0.001", "1.0000", "+0.0000", "pass"] in [
+        line.split() for line in shown.stdout.splitlines()
+    ]
+
+
+def test_ctrl_c_ends_all_of_them(call: Call, recorded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*args: object, **kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("modernir.eval.models.evaluate_models", interrupted)
+    done = call("eval", "reproduce", "--data", recorded)
+    assert (done.code, done.stdout) == (130, "")
 
 
 def test_the_right_ones_alone_end_with_0_and_the_command_is_what_ran(
@@ -146,6 +197,7 @@ def test_what_is_named_and_cannot_run_is_one_line(call: Call, recorded: Path) ->
     for arguments, part in [
         (("nonesuch",), "no reproduction is called 'nonesuch'; there: right, wrong, elsewhere"),
         (("elsewhere", "--data", recorded), "elsewhere: no not/here in"),
+        (("wrong", "elsewhere", "--data", recorded), "elsewhere: no not/here in"),
         (("right", "--data", recorded / "gone"), "gone: no such folder"),
     ]:
         done = call("eval", "reproduce", *arguments)

@@ -380,6 +380,8 @@ def test_settings_are_read_as_they_are_written() -> None:
         ("b=2", "b = 2.0: expected 0 to 1"),
         ("k1=nan", "k1 = nan"),
         ("identifiers=1", "expected yes or no"),
+        ("k1=1,b=0.5,k1=2", "k1 is given twice in k1=1,b=0.5,k1=2"),
+        ("b=0.5, b = 0.5", "b is given twice"),
     ]:
         with pytest.raises(InputError) as refused:
             BM25.parse(text)

@@ -230,6 +230,42 @@ def test_a_run_that_was_cut_goes_on_and_searches_nothing_twice(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cut.jsonl.gz", "whole.jsonl.gz"]
 
 
+def test_an_index_whose_documents_changed_since_is_refused(
+    pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus = [Document(str(number), text) for number, text in enumerate(corpus_of(pairs))]
+    index, settings = tmp_path / "index", {"pairs": [pairs], "mode": "lexical", "block": 10}
+    with Retriever.create(index, Words(), **ENGINE) as retriever:
+        retriever.add(corpus)
+    settings |= {"index": index, "output": tmp_path / "out.jsonl"}
+    mine = miner_module.Miner.mine
+
+    def cut(self: miner_module.Miner, examples: Sequence, start: int) -> tuple:
+        if start == 20:
+            raise KeyboardInterrupt
+        return mine(self, examples, start)
+
+    monkeypatch.setattr(miner_module.Miner, "mine", cut)
+    with pytest.raises(KeyboardInterrupt):
+        mined(**settings)
+    with Retriever.open(index, Words(), writable=True) as retriever:
+        retriever.index.compact()  # which changes files and no document
+    with pytest.raises(KeyboardInterrupt, match="20 pairs are kept"):
+        mined(**settings)
+    with Retriever.open(index, Words(), writable=True) as retriever:
+        retriever.add([Document(corpus[3].id, f"{corpus[3].text} indeed")])
+        assert len(retriever.index) == len(corpus)
+    with pytest.raises(
+        InputError, match=r"\(the documents' hash was .*, is .*\); .*start over with --overwrite"
+    ) as refused:
+        mined(**settings)
+    assert "\n" not in str(refused.value)
+    monkeypatch.setattr(miner_module.Miner, "mine", mine)
+    again = mined(**settings, overwrite=True)
+    (tmp_path / "out.jsonl").unlink()
+    assert mined(**settings) == again
+
+
 def test_pairs_that_changed_since_are_told(pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = tmp_path / "own.jsonl"
     own.write_text(pairs.read_text())

@@ -253,7 +253,7 @@ def test_what_cannot_be_tiled_is_said(sizes: tuple[int, int, int, int], said: st
         ({"init": None}, "found neither"),
         ({"tokenizer": None}, "--init needs the folder of a tokenizer"),
         ({"tile_from": "small"}, "and not both"),
-        ({"init": None, "model": "m"}, "--tokenizer and --tile-from go with --init"),
+        ({"init": None, "model": "m"}, "tokenizer goes with --init; a --model brings"),
         ({"tokenizer": None, "tile_from": "small", "embeddings_from": "dense"}, "embeddings_from goes with --init and"),
         ({"data": None}, "no text to train on"),
         ({"masked": 1.5}, "masked: expected 0.01 to 0.99, found 1.5"),

@@ -241,5 +241,5 @@ def test_no_file_is_written_over_and_its_ending_says_how_it_is_packed(tmp_path: 
     source = jsonl(tmp_path / "a.jsonl", [{"title": "a title", "text": "some words of text"}])
     with pytest.raises(InputError, match=r"a\.jsonl: is there already; remove it or name another file"):
         written(source, source)
-    with pytest.raises(InputError, match=r"o\.csv: expected a name that ends in one of \.jsonl, "):
+    with pytest.raises(InputError, match=r"o\.csv: expected a file name that ends in \.jsonl, "):
         written(tmp_path / "o.csv", source)

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -126,6 +127,15 @@ def test_the_folder_loads_in_plain_sentence_transformers_and_here_with_the_same_
             np.testing.assert_allclose(found, wanted, atol=1e-5)
     words = {("punctuation",): 32, ("none",): 0, (",",): 1, (): 32}[tuple(skiplist or ())]
     assert len(ours.skiplist) == words
+
+
+def test_signs_are_all_tokens_of_the_vocabulary_that_are_punctuation_alone(toy: dict, tmp_path: Path) -> None:
+    changes = {"skiplist": ["signs"], "max_steps": 1, "holdout": 0}
+    folder = train_colbert(settings(toy, tmp_path / "model", **changes))
+    known = json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"]
+    signs = {token for token in known if re.fullmatch(r"[!-/:-@\[-`{-~]+", token)}
+    assert len(signs) >= 32
+    assert set(load_encoder(folder, device="cpu", kind="late").skiplist) == signs
 
 
 def test_the_readme_of_a_model_does_not_quote_its_training_texts(toy: dict, trained: Path) -> None:

@@ -404,4 +404,4 @@ def test_folders_that_are_not_of_a_run_are_left_alone(toy: dict, tmp_path: Path)
 
 
 def test_a_bundled_model_can_be_trained_further() -> None:
-    assert load_model("demo").get_embedding_dimension() == 384
+    assert load_model("modernir-mini-dense").get_embedding_dimension() == 256

@@ -74,7 +74,7 @@ def test_a_wrong_type_is_named(tmp_path: Path, line: str, said: str) -> None:
         ({"temperature": 0.0}, "temperature: expected"),
         ({"model": "m"}, "either a model to start from .* found both"),
         ({"init": None}, "either a model to start from .* found neither"),
-        ({"init": None, "model": "m", "tokenizer": "t"}, "a tokenizer goes with --init"),
+        ({"init": None, "model": "m", "tokenizer": "t"}, "tokenizer goes with --init; a --model brings"),
         ({"data": None}, "no training data"),
         ({"output": None}, "no output folder"),
     ],
@@ -82,6 +82,24 @@ def test_a_wrong_type_is_named(tmp_path: Path, line: str, said: str) -> None:
 def test_settings_that_cannot_be_are_refused(changes: dict, said: str) -> None:
     with pytest.raises(InputError, match=said):
         DenseTraining.from_sources(**GIVEN | changes)
+
+
+def test_paths_that_are_there_hold_in_any_folder_and_names_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("rows.jsonl", "size.json", "tiny", "words"):
+        (tmp_path / name).touch()
+    changes = {"data": ["rows.jsonl", "some/data"], "init": "size.json", "tokenizer": "words", "teacher": "some/model"}
+    dense = DenseTraining.from_sources(**GIVEN | changes | {"output": "run", "teacher_cache": "kept"})
+    full = dense.with_full_paths()
+    assert (full.output, full.teacher_cache) == (str(tmp_path / "run"), str(tmp_path / "kept"))
+    assert full.data == (str(tmp_path / "rows.jsonl"), "some/data")
+    assert (full.init, full.tokenizer) == (str(tmp_path / "size.json"), str(tmp_path / "words"))
+    assert (full.teacher, full.model, full.dev) == ("some/model", None, None)
+    given = {"output": "run", "data": ["rows.jsonl"], "init": "tiny", "tile_from": "words"}
+    plain = Pretraining.from_sources(**given).with_full_paths()
+    assert (plain.init, plain.tile_from) == ("tiny", str(tmp_path / "words"))
 
 
 def test_a_run_that_resumes_reads_its_own_file(tmp_path: Path) -> None:

@@ -172,8 +172,10 @@ def test_a_colbert_gets_adapters_and_a_projection_that_is_trained_as_it_is(toy: 
 
 
 def test_targets_that_are_not_there_and_adapters_of_random_weights_are_refused(toy: dict, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"^lora_targets: query fit no matrix of the network; it has Wi, Wo, Wqkv$"):
-        train_dense(settings(toy, tmp_path / "run", lora_rank=2, lora_targets=["query"]))
+    for targets, wrong in ((["query"], "query"), (["Wqkv", "Wj", "0.mlp.Wi", "i"], "Wj, i")):
+        said = f"^lora_targets: no matrix of the network is called {wrong}; it has Wi, Wo, Wqkv$"
+        with pytest.raises(InputError, match=said):
+            train_dense(settings(toy, tmp_path / "run", lora_rank=2, lora_targets=targets))
     with pytest.raises(InputError, match="lora_rank: adapters go with a trained --model"):
         settings(toy, tmp_path / "run", lora_rank=2, model=None, init="tiny")
     with pytest.raises(InputError, match="keep_adapter: there is no adapter; give it a --lora-rank"):

@@ -11,13 +11,14 @@ import torch
 from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 
+from modernir.encoders.embedding_shards import KEYS, Layout
+from modernir.encoders.embedding_store import EmbeddingStore
 from modernir.encoders.loading import load_encoder
 from modernir.encoders.modernbert.presets import config_for
 from modernir.errors import InputError
 from modernir.retrieval.training import dense_trainer, teacher
 from modernir.retrieval.training.colbert import train_colbert
 from modernir.retrieval.training.dense import train_dense
-from modernir.retrieval.training.embedding_cache import KEYS, EmbeddingCache
 from modernir.retrieval.training.rotation import load_rotation, principal_directions
 from modernir.retrieval.training.settings import ColbertTraining, DenseTraining
 
@@ -30,45 +31,6 @@ def vectors_of(keys: np.ndarray, dim: int = 4) -> np.ndarray:
 
 def numbers(*values: int) -> np.ndarray:
     return np.array(values, dtype=np.uint64)
-
-
-def test_a_cache_gives_what_it_was_given_in_any_order_and_over_several_shards(tmp_path: Path) -> None:
-    cache = EmbeddingCache(tmp_path / "new", 4, "float32")
-    shards = [numbers(9, 2), numbers(2**64 - 1, 5, 7), numbers(4)]
-    cache.add((keys, vectors_of(keys)) for keys in shards)
-    for opened in (cache, EmbeddingCache(tmp_path / "new", 4, "float32")):
-        assert len(opened) == 6
-        asked = numbers(5, 4, 9, 5, 2**64 - 1, 2)
-        assert np.array_equal(opened.take(asked), vectors_of(asked))
-        assert opened.holds(numbers(1, 2, 3, 4)).tolist() == [False, True, False, True]
-        with pytest.raises(KeyError):
-            opened.take(numbers(5, 6))
-
-
-def test_shards_written_before_a_failure_are_kept_and_one_without_keys_is_not_there(tmp_path: Path) -> None:
-    def failing() -> object:
-        yield numbers(1, 2), vectors_of(numbers(1, 2))
-        yield numbers(3), vectors_of(numbers(3))
-        raise KeyboardInterrupt
-
-    cache = EmbeddingCache(tmp_path, 4, "float16")
-    with pytest.raises(KeyboardInterrupt):
-        cache.add(failing())
-    assert cache.holds(numbers(1, 2, 3)).all()
-    np.testing.assert_allclose(cache.take(numbers(2)), vectors_of(numbers(2)), atol=1e-3)
-    lengths = {len(np.load(file)): file for file in tmp_path.glob(f"*{KEYS}")}
-    lengths[1].unlink()
-    assert EmbeddingCache(tmp_path, 4, "float16").holds(numbers(1, 2, 3)).tolist() == [True, True, False]
-
-
-def test_a_damaged_or_foreign_shard_is_named(tmp_path: Path) -> None:
-    EmbeddingCache(tmp_path, 4, "float32").add([(numbers(1), vectors_of(numbers(1)))])
-    with pytest.raises(InputError, match=r"vectors\.npy: float32 \(1, 4\) is not what this teacher gives; remove it"):
-        EmbeddingCache(tmp_path, 8, "float32")
-    file = next(tmp_path.glob(f"*{KEYS}"))
-    file.write_bytes(file.read_bytes()[:20])
-    with pytest.raises(InputError, match=r"keys\.npy: damaged .*; remove it, and its texts are encoded again"):
-        EmbeddingCache(tmp_path, 4, "float32")
 
 
 def test_principal_directions_keep_inner_products_as_the_truncated_svd_does() -> None:
@@ -87,11 +49,11 @@ def test_principal_directions_keep_inner_products_as_the_truncated_svd_does() ->
 
 
 def test_a_rotation_is_kept_and_goes_by_its_texts(tmp_path: Path) -> None:
-    cache = EmbeddingCache(tmp_path, 4, "float32")
+    cache = EmbeddingStore(tmp_path, Layout("float32", 4))
     keys = np.arange(1, 40, dtype=np.uint64)
-    cache.add([(keys, vectors_of(keys))])
+    cache.put(keys, vectors_of(keys))
     first = load_rotation(cache, keys[:20], 2, seed=3)
-    cache.add([(numbers(77), np.ones((1, 4)))])
+    cache.put(numbers(77), np.ones((1, 4), np.float32))
     assert np.array_equal(load_rotation(cache, keys[:20], 2, seed=3), first)
     assert not np.allclose(load_rotation(cache, keys, 2, seed=3), first)
     assert len(list(tmp_path.glob("rotation-*"))) == 2
@@ -200,22 +162,18 @@ def test_a_teacher_that_is_cut_short_goes_on_where_it_stopped(
     toy: dict, tmp_path: Path, encoded: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(teacher, "TEXTS_A_SHARD", 16)
-    add = EmbeddingCache.add
+    put, puts = EmbeddingStore.put, []
 
-    def killed(self: EmbeddingCache, shards: object) -> None:
-        def some() -> object:
-            for number, shard in enumerate(shards):
-                if number == 5:
-                    raise CutError
-                yield shard
+    def killed(self: EmbeddingStore, *shard: object) -> None:
+        if len(puts) == 5:
+            raise CutError
+        puts.append(put(self, *shard))
 
-        add(self, some())
-
-    monkeypatch.setattr(EmbeddingCache, "add", killed)
+    monkeypatch.setattr(EmbeddingStore, "put", killed)
     output = str(tmp_path / "run")
     with pytest.raises(CutError):
         train_dense(DenseTraining.from_sources(**toy | {"output": output}))
-    monkeypatch.setattr(EmbeddingCache, "add", add)
+    monkeypatch.setattr(EmbeddingStore, "put", put)
     # the sixth shard was encoded and not yet written
     assert len(encoded) == EXAMPLES + 2 * 16
     kept = set(encoded[: EXAMPLES + 16])
@@ -259,10 +217,11 @@ def test_a_wider_teacher_of_mixed_pairs_and_triplets_is_turned_by_their_texts_al
     folders = {"output": str(tmp_path / "run"), "teacher_cache": str(tmp_path / "cache")}
     train_dense(DenseTraining.from_sources(**toy | changes | folders))
     assert len(encoded) == len(set(encoded)) == 2 * EXAMPLES + 3 * 20
-    cache = EmbeddingCache(next((tmp_path / "cache").iterdir()), 32, "float16")
+    cache = EmbeddingStore(next((tmp_path / "cache").iterdir()))
+    assert cache.layout == Layout("float16", 32)
     texts = np.sort(np.concatenate([np.load(file) for file in cache.folder.glob(f"*{KEYS}")]))
     used = np.load(next(cache.folder.glob("rotation-*.npy")))
-    np.testing.assert_allclose(used, principal_directions(cache.take(texts), 16), atol=1e-6)
+    np.testing.assert_allclose(used, principal_directions(cache.take(texts).astype(np.float32), 16), atol=1e-6)
 
 
 def test_a_teacher_that_is_no_dense_model_is_refused_and_leaves_nothing(
