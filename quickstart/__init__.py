@@ -1,6 +1,6 @@
 """The first five minutes: index a real collection, search it, measure it, with what ships in the package.
 
-SciFact lies beside this file (see its ATTRIBUTION.md); the encoder is all-MiniLM-L6-v2 from the `demo` extra.
+SciFact lies beside this file (see its ATTRIBUTION.md); the encoder is `modernir-mini-colbert`, in `models`.
 Each step says the command that does the same, and what is done is not done again.
 """
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..retrieval.retriever import Retriever
 
 SCIFACT = SHIPPED["scifact"]
-MODEL = "demo"
+MODEL = "modernir-mini-colbert"
 QUERIES = (
     "vitamin D deficiency and the risk of heart disease",
     "how do bacteria become resistant to antibiotics?",
@@ -29,7 +29,7 @@ def run(output: Path, model: str | None = None, device: str | None = None, preci
 
     Args:
         output: Folder for the index and the report; finished ones of this encoder are used as they are.
-        model: Another encoder than the demo's.
+        model: Another encoder than the one that ships.
         device: See `load_encoder`.
         precision: See `load_encoder`.
 
@@ -53,7 +53,7 @@ def run(output: Path, model: str | None = None, device: str | None = None, preci
         _show_searches(retriever, console)
     _say_step("3. Evaluate", "300 test claims", f"eval beir --model {name} --data {SCIFACT} --output {output}")
     show_reports(evaluate_beir(encoder, [SCIFACT], output=output), console)
-    console.print(_next_steps(output, index, name), markup=False, soft_wrap=True)
+    console.print(_next_steps(output, index, name, encoder.kind), markup=False, soft_wrap=True)
 
 
 def _say_step(step: str, what: str, command: str) -> None:
@@ -69,7 +69,8 @@ def _show_searches(retriever: "Retriever", console: "Console") -> None:
         console.print()
 
 
-def _next_steps(output: Path, index: Path, model: str) -> str:
+def _next_steps(output: Path, index: Path, model: str, kind: str) -> str:
+    train = "train-colbert" if kind == "late" else "train-dense"
     return f"""
 Report, TREC run and per-query scores: {output / SCIFACT.name}
 
@@ -77,5 +78,5 @@ What to try next:
   modernir search "your own question" --index {index}
   modernir index corpus YOUR.jsonl --model {model} --index my-index
   modernir eval beir --model {model} --dataset nfcorpus
-  modernir train-dense --model {model} --data YOUR-PAIRS.jsonl --output my-model
+  modernir {train} --model {model} --data YOUR-PAIRS.jsonl --output my-model
   modernir doctor"""
