@@ -1,5 +1,6 @@
-"""A teacher's embeddings at another width: turned to their principal directions, of which the first are kept."""
+"""A teacher's embeddings at another width: their principal directions, turned towards a model that learns on."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -36,9 +37,27 @@ def directions_of(products: np.ndarray, width: int) -> np.ndarray:
     largest = np.abs(directions).argmax(0)
     directions = directions * np.sign(directions[largest, np.arange(directions.shape[1])])
     result = np.zeros((len(products), width), dtype=np.float32)
-    kept = min(width, directions.shape[1])
-    result[:, :kept] = directions[:, :kept]
+    found = min(width, directions.shape[1])
+    result[:, :found] = directions[:, :found]
     return result
+
+
+def turned(directions: np.ndarray, teacher: np.ndarray, student: np.ndarray) -> np.ndarray:
+    """Turn directions so that what a teacher's embeddings are on them comes nearest to a student's.
+
+    The inner products on them stay what they are. The orthogonal Procrustes problem (Schönemann, "A generalized
+    solution of the orthogonal Procrustes problem", 1966).
+
+    Args:
+        directions: (dim, width), see `principal_directions`.
+        teacher: (n, dim) embeddings.
+        student: (n, width) embeddings of the same texts.
+
+    Returns:
+        (dim, width) float32.
+    """
+    left, _, right = np.linalg.svd((teacher @ directions).astype(np.float64).T @ student.astype(np.float64))
+    return (directions @ (left @ right)).astype(np.float32)
 
 
 def dense_rows(cache: EmbeddingStore, keys: np.ndarray) -> np.ndarray:
@@ -62,12 +81,13 @@ def load_rotation(cache: EmbeddingStore, keys: np.ndarray, width: int, seed: int
     draw = np.random.default_rng(seed)
     sample = np.sort(draw.choice(keys, SAMPLE, replace=False)) if len(keys) > SAMPLE else keys
     file = cache.folder / f"rotation-{width}-{xxhash.xxh3_64_hexdigest(sample.tobytes())}.npy"
+    return kept(file, lambda: principal_directions(dense_rows(cache, sample), width))
+
+
+def kept(file: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
+    """Return the array in a file, which is made where there is none."""
     if not file.is_file():
-        rotation = principal_directions(dense_rows(cache, sample), width)
-        atomic_write(file, lambda stream: np.save(stream, rotation, allow_pickle=False))
-    return _read(file)
-
-
-def _read(file: Path) -> np.ndarray:
+        made = make()
+        atomic_write(file, lambda stream: np.save(stream, made, allow_pickle=False))
     found: np.ndarray = np.load(file, allow_pickle=False)
     return found

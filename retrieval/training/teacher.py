@@ -18,11 +18,12 @@ from .data import is_text
 from .losses.cached import TEACHER
 from .losses.dense import CachedDenseLoss
 from .processes import first_does
-from .rotation import dense_rows, load_rotation
+from .rotation import dense_rows, kept, load_rotation, turned
 from .settings import TrainingSettings
 
 if TYPE_CHECKING:
     from datasets import Dataset
+    from sentence_transformers import SentenceTransformer
 
     from .trainer import GuardedTrainer
 
@@ -31,6 +32,9 @@ ABOUT = "teacher.json"
 TEXTS_A_SHARD = 8192
 """Texts that are encoded again at most where a run was killed."""
 ROWS_AT_ONCE = 1024
+ROTATION = "rotation.npy"
+TEXTS_A_NUMBER = 4
+"""Queries, for each number of an embedding, that a model and its teacher are compared on before the first step."""
 
 
 class Taught(BaseDataCollator):
@@ -75,8 +79,27 @@ def follow(trainer: "GuardedTrainer", settings: TrainingSettings, folder: Path, 
         if trainer.loss.dims or width != cache.dim:
             found = np.unique(np.concatenate(list(keys.values())))
             found = found[found != 0]
-            rotation = first_does(lambda: load_rotation(cache, found, width, settings.seed))
+
+            def directions() -> np.ndarray:
+                return load_rotation(cache, found, width, settings.seed)
+
+            # of new weights there is nothing to keep; sizes within an embedding need the principal direction first
+            if settings.model and not trainer.loss.dims:
+                file = folder / ROTATION
+                rotation = first_does(lambda: kept(file, lambda: _turned(directions(), trainer.model, cache, examples)))
+            else:
+                rotation = first_does(directions)
             trainer.loss.rotation = torch.from_numpy(rotation).to(trainer.model.device)
+
+
+def _turned(
+    directions: np.ndarray, model: "SentenceTransformer", cache: EmbeddingStore, examples: "Dataset"
+) -> np.ndarray:
+    """Turn a teacher's directions towards what the model says of some queries, so that training goes on from there."""
+    step = max(1, len(examples) // (TEXTS_A_NUMBER * directions.shape[1]))
+    texts = examples.select(range(0, len(examples), step))["query"][:]
+    said = model.encode_query(texts, normalize_embeddings=True)
+    return turned(directions, dense_rows(cache, _keys("query", texts)), said)
 
 
 def _keys(column: str, texts: Sequence[str]) -> np.ndarray:

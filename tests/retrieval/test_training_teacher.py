@@ -19,7 +19,7 @@ from modernir.errors import InputError
 from modernir.retrieval.training import dense_trainer, teacher
 from modernir.retrieval.training.colbert import train_colbert
 from modernir.retrieval.training.dense import train_dense
-from modernir.retrieval.training.rotation import load_rotation, principal_directions
+from modernir.retrieval.training.rotation import load_rotation, principal_directions, turned
 from modernir.retrieval.training.settings import ColbertTraining, DenseTraining
 
 EXAMPLES = 60
@@ -57,6 +57,18 @@ def test_a_rotation_is_kept_and_goes_by_its_texts(tmp_path: Path) -> None:
     assert np.array_equal(load_rotation(cache, keys[:20], 2, seed=3), first)
     assert not np.allclose(load_rotation(cache, keys, 2, seed=3), first)
     assert len(list(tmp_path.glob("rotation-*"))) == 2
+
+
+def test_directions_are_turned_to_where_a_student_already_is() -> None:
+    draw = np.random.default_rng(0)
+    known = draw.normal(size=(60, 9)).astype(np.float32)
+    directions = principal_directions(known, 4)
+    turn = np.linalg.qr(draw.normal(size=(4, 4)))[0]
+    found = turned(directions, known, known @ directions @ turn)
+    np.testing.assert_allclose(found, directions @ turn, atol=1e-5)
+    noisy = turned(directions, known, draw.normal(size=(60, 4)))
+    products, wanted = (known @ kept @ kept.T @ known.T for kept in (noisy, directions))
+    np.testing.assert_allclose(products, wanted, atol=1e-4)
 
 
 @pytest.fixture(scope="module")
@@ -198,6 +210,29 @@ def test_embeddings_become_like_the_teachers(toy: dict, tmp_path: Path, tiny_mod
         found = found - found.mean(0)
         likeness.append(np.corrcoef((found @ found.T).ravel(), (centred @ centred.T).ravel())[0, 1])
     assert likeness[1] > likeness[0] + 0.2
+
+
+def test_training_goes_on_from_a_model_that_followed_the_teacher_on_other_texts(
+    toy: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = {"score_weight": 0.0, "contrastive_weight": 0.0, "embedding_weight": 1.0, "log_every": 1}
+    learnt = train_dense(DenseTraining.from_sources(**toy | alone | {"output": str(tmp_path / "one"), "max_steps": 60}))
+    found = teacher.load_rotation
+    # of other texts, the directions are others, and each may point the other way
+    monkeypatch.setattr(teacher, "load_rotation", lambda *texts: -found(*texts)[:, ::-1])
+    changes = alone | {"model": str(learnt), "init": None, "max_steps": 3}
+    whole = train_dense(DenseTraining.from_sources(**toy | changes | {"output": str(tmp_path / "two")}))
+    first, on = (
+        [line["loss"] for line in map(json.loads, (folder / "training_log.jsonl").open()) if "loss" in line]
+        for folder in (learnt, whole)
+    )
+    assert abs(on[0] - first[-1]) < 0.25 * abs(first[0] - first[-1])
+    undo = cut_at(2, monkeypatch)
+    output = str(tmp_path / "cut")
+    with pytest.raises(CutError):
+        train_dense(DenseTraining.from_sources(**toy | changes | {"output": output}))
+    undo()
+    assert same_weights(whole, train_dense(DenseTraining.from_sources(output=output, resume=True)))
 
 
 def test_a_colbert_follows_a_dense_teacher(toy: dict, tmp_path: Path, encoded: list[str]) -> None:
