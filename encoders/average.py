@@ -178,9 +178,8 @@ def _short(value: object) -> str:
 def _write_average(sources: Sequence[Path], target: Path, shares: Sequence[float], dtype: str | None) -> None:
     """Write the safetensors files of one folder, cut into files as the first model's."""
     from safetensors import safe_open
-    from safetensors.torch import save_file
 
-    from .weights import INDEX, read_weights
+    from .weights import INDEX, read_weights, write_weights
 
     found = [read_weights(source) for source in sources]
     names = found[0].tensors.keys()
@@ -193,7 +192,7 @@ def _write_average(sources: Sequence[Path], target: Path, shares: Sequence[float
         tensors = {name: _mean(found, shares, dtype, name) for name in inside}
         with safe_open(file, framework="pt") as opened:
             metadata = opened.metadata()
-        save_file(tensors, target / file.name, metadata=metadata or {"format": "pt"})
+        write_weights(target / file.name, tensors, metadata)
         size += sum(tensor.nbytes for tensor in tensors.values())
     if (target / INDEX).is_file():
         index = read_json(target / INDEX)

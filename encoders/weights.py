@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
 
 from ..errors import InputError
 from ..files import read_json
@@ -76,6 +77,19 @@ def check_tensor(weights: Weights, name: str, shape: Sequence[int]) -> torch.Ten
     if not tensor.sum(dtype=torch.float32).isfinite() and not tensor.isfinite().all():
         raise InputError(f"{file}: {name!r} holds weights that are NaN or infinite; the checkpoint is damaged")
     return tensor
+
+
+def write_weights(file: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """Write a safetensors file that everyone may read, as any other file; the library's own are their owner's alone.
+
+    Args:
+        file: In a folder that exists.
+        tensors: Name to tensor.
+        metadata: Default: that they are PyTorch's, which transformers asks for.
+    """
+    contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    save_file(contiguous, file, metadata=dict(metadata or {"format": "pt"}))
+    file.chmod(0o644)
 
 
 def _read_file(file: Path) -> dict[str, torch.Tensor]:

@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
-from safetensors.torch import save_file
 
 from ...errors import InputError
 from ...files import new_folder, read_json, write_json
-from ..weights import CONFIG, INDEX, SINGLE, Weights, check_tensor, read_weights
+from ..weights import CONFIG, INDEX, SINGLE, Weights, check_tensor, read_weights, write_weights
 from .config import ModernBertConfig
 from .network import MaskedLanguageModel, ModernBert
 
@@ -197,7 +196,6 @@ def _shards(tensors: Mapping[str, torch.Tensor], shard_bytes: int) -> list[dict[
 
 
 def _write_file(tensors: dict[str, torch.Tensor], file: Path) -> None:
-    save_file(tensors, file, metadata={"format": "pt"})
-    file.chmod(0o644)
+    write_weights(file, tensors)
     with file.open("rb") as stream:
         os.fsync(stream.fileno())

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -140,6 +141,7 @@ def test_shards_are_averaged_and_cut_as_the_first_model_s(modernbert: Path, tmp_
     other = moved(one_file, tmp_path / "other", 4)
     soup = average([sharded, other], tmp_path / "soup", dtype="bf16")
     assert {file.name for file in soup.iterdir()} == {file.name for file in sharded.iterdir()}
+    assert {stat.S_IMODE(file.stat().st_mode) for file in soup.glob("*.safetensors")} == {0o644}
     stored = sum(tensor.nbytes for tensor in tensors(soup).values())
     assert json.loads((soup / "model.safetensors.index.json").read_text())["metadata"]["total_size"] == stored
     found, expected = read_network(soup).state_dict(), average([one_file, other], tmp_path / "whole", dtype="bf16")

@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 
 from ....errors import InputError
 from ....files import write_json
 from ...checkpoint import read_optional
 from ...projection import DENSE_SHAPE
-from ...weights import CONFIG, SINGLE, read_weights
+from ...weights import CONFIG, SINGLE, read_weights, write_weights
 from ..head import LINEAR
 
 IDENTITY = "torch.nn.modules.linear.Identity"
@@ -65,8 +64,7 @@ def write_projection(kind: str, place: Path, folder: Path, settings: Mapping[str
         matrix = projection_matrix(place)
         shape = {"in_features": matrix.shape[1], "out_features": matrix.shape[0], "bias": False}
         write_json(folder / CONFIG, {**shape, "activation_function": IDENTITY, **settings})
-        save_file({LINEAR: matrix.contiguous()}, folder / SINGLE, {"format": "pt"})
-        (folder / SINGLE).chmod(0o644)
+        write_weights(folder / SINGLE, {LINEAR: matrix})
         return
     config = read_optional(place / CONFIG)
     projection_matrix(place)

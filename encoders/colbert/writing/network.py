@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 
 from ....errors import InputError
 from ....files import write_json
 from ...checkpoint import READING, SETTINGS, STANFORD_ARCHITECTURE, TOKENIZER_CONFIG, read_object
 from ...reading import TOKENIZER
-from ...weights import CONFIG, INDEX, SINGLE, Weights, read_weights
+from ...weights import CONFIG, INDEX, SINGLE, Weights, read_weights, write_weights
 from ..head import LINEAR
 from .source import Marker, Source
 
@@ -69,8 +68,7 @@ def write_network(source: Source, folder: Path, linear: torch.Tensor | None = No
     else:
         tensors, config = _renamed(source, weights, linear)
         tensors, config = _with_rows(source, tensors, config)
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / SINGLE, {"format": "pt"})
-        (folder / SINGLE).chmod(0o644)
+        write_weights(folder / SINGLE, tensors)
     write_json(folder / CONFIG, config)
     _copy_others(checkpoint.network_folder, folder)
 
