@@ -10,7 +10,7 @@ import pytest
 from modernir.errors import InputError
 
 MINI = Path(__file__).parent.parent / "benchmarks" / "mini"
-OURS = ("prepare", "ablations", "arms", "devsets", "export", "command")
+OURS = ("prepare", "judged", "ablations", "arms", "devsets", "export", "command")
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +48,26 @@ def raw(tmp_path: Path) -> Path:
     (data / "pretrain").mkdir()
     for name in prepare.PLAIN:
         (data / "pretrain" / f"{name}.txt.zst").write_bytes(zstandard.compress(b"A line.\n\nAnother one.\n"))
+    claims = {"1": "salt melts ice", "2": "ice melts salt"}
+    papers = [("a", "Salt", "It melts ice."), ("b", "", "No title."), ("c", "Snow", "It is cold.")]
+    write_collection(data / "beir" / "scifact", papers, claims, {"train": ["1\ta\t1", "1\tc\t0"], "test": ["2\tc\t1"]})
+    talk = " ".join(["well yes"] * 150 + ["the remote has a yellow button"] + ["hmm no"] * 150)
+    meetings = [("m", "", talk), ("n", "", "the remote has a yellow button")]
+    asked = {"1": "what of the yellow button", "2": "who says hmm"}
+    write_collection(data / "longdoc" / "qmsum", meetings, asked, {"train": ["1\tm\t1"], "test": ["2\tn\t1"]})
     return data
+
+
+def write_collection(
+    folder: Path, documents: list[tuple[str, str, str]], queries: dict[str, str], judged: dict[str, list[str]]
+) -> None:
+    (folder / "qrels").mkdir(parents=True)
+    rows = [{"_id": name, "title": title, "text": text} for name, title, text in documents]
+    (folder / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    rows = [{"_id": name, "text": text} for name, text in queries.items()]
+    (folder / "queries.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for split, lines in judged.items():
+        (folder / "qrels" / f"{split}.tsv").write_text("\n".join(["query-id\tcorpus-id\tscore", *lines]) + "\n")
 
 
 def test_prepare_takes_no_abstract_of_before_2016_and_keeps_what_is_done(
@@ -85,11 +104,36 @@ def test_the_recipes_read_what_prepare_makes(raw: Path, tmp_path: Path, monkeypa
 
     monkeypatch.setattr(prepare, "modernir_command", lambda *_: None)
     prepare.prepare(raw, tmp_path / "out")
-    there = {path.name for path in (tmp_path / "out").iterdir()} | {"openstax.jsonl.gz"}
+    out = tmp_path / "out"
+    there = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()} | {"openstax.jsonl.gz"}
+    judged = {file for file in there if file.startswith("judged")}
+    pairs = {file for file in there if file.endswith(".gz")}
     for name in ("mini-dense", "mini-colbert"):
         recipe = tomllib.loads((prepare.NETWORK.parent / f"{name}.toml").read_text())
-        assert set(recipe["data"]) == {file for file in there if file.endswith(".gz")}
+        assert set(recipe["data"]) == pairs - judged
         assert recipe.get("init", "network.json") in there
+        further = tomllib.loads((prepare.NETWORK.parent / f"{name}-domains.toml").read_text())
+        assert judged < set(further["data"]) < pairs
+
+
+def test_pairs_of_a_collection_are_those_of_its_train_split(
+    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import prepare
+
+    monkeypatch.setattr(prepare, "modernir_command", lambda *_: None)
+    prepare.prepare(raw, tmp_path / "out")
+    judged = tmp_path / "out" / "judged"
+    assert read_rows(judged / "scifact_titles.jsonl.gz") == [
+        {"query": "Salt", "positive": "It melts ice."},
+        {"query": "Snow", "positive": "It is cold."},
+    ]
+    assert read_rows(judged / "scifact_claims.jsonl.gz") == [
+        {"query": "salt melts ice", "positive": "Salt It melts ice."}
+    ]
+    windows = read_rows(judged / "qmsum_windows.jsonl.gz")
+    assert [row["query"] for row in windows] == ["what of the yellow button"] * 2
+    assert all("yellow button" in row["positive"] and len(row["positive"].split()) == 150 for row in windows)
 
 
 def test_prepare_names_a_file_that_is_missing_and_writes_nothing(raw: Path, tmp_path: Path) -> None:

@@ -1,9 +1,10 @@
-"""Makes the folder that recipes/mini-dense.toml and mini-colbert.toml are run in: pairs, tokenizer, network.
+"""Makes the folder that recipes/mini-*.toml are run in: pairs, tokenizer, network.
 
     python benchmarks/mini/prepare.py DATA OUTPUT
 
-DATA has `train/*.jsonl.gz`, pairs, and `pretrain/*.txt.zst`, plain text. What is marked non-commercial or for
-academic use is left out; docs/models.md lists what is taken, with licences. What is in OUTPUT already is kept.
+DATA has `train/*.jsonl.gz`, pairs, `pretrain/*.txt.zst`, plain text, and the collections `beir/scifact` and
+`longdoc/qmsum`, of which the train splits are taken. What is marked non-commercial or for academic use is left out;
+docs/models.md lists what is taken, with licences. What is in OUTPUT already is kept.
 """
 
 import argparse
@@ -12,16 +13,18 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from command import exit_code
+from judged import Pair, judged, titles, windows, write_pairs
 
 import modernir
 from modernir.errors import InputError
 from modernir.files import atomic_write
+from modernir.retrieval.readers.beir import BeirFolder
 
 WHOLE = (
     "code_docstring",
@@ -48,6 +51,13 @@ PLAIN = ("code", BOOKS, "english_novels_100", "peps")
 """Plain text that the tokenizer learns from beside the pairs."""
 NETWORK = Path(modernir.__file__).parent / "recipes" / "mini-network.json"
 TOKENIZER = ("--vocabulary", "20480", "--style", "folded", "--words", "all-MiniLM-L6-v2", "--word-count", "110")
+JUDGED: dict[str, tuple[str, Callable[[BeirFolder], Iterator[Pair]]]] = {
+    "scifact_titles": ("beir/scifact", titles),
+    "scifact_claims": ("beir/scifact", judged),
+    "qmsum_windows": ("longdoc/qmsum", windows),
+}
+"""Pairs that are made of collections with judgements, in a folder of their own: the tokenizer and the ablations do
+without."""
 CLOZE = ("--method", "cloze", "--max-pairs", "9000", "--seed", "12")
 
 
@@ -55,7 +65,7 @@ def prepare(data: Path, output: Path) -> None:
     """Make what is missing of the folder.
 
     Args:
-        data: Has the folders train and pretrain.
+        data: Has the folders train, pretrain, beir and longdoc.
         output: Made if it is not there.
 
     Raises:
@@ -63,6 +73,8 @@ def prepare(data: Path, output: Path) -> None:
     """
     pairs = {name: there(data / "train" / f"{name}.jsonl.gz") for name in (*WHOLE, ABSTRACTS)}
     plain = {name: there(data / "pretrain" / f"{name}.txt.zst") for name in PLAIN}
+    for collection, _ in JUDGED.values():
+        there(data / collection / "qrels" / "train.tsv")
     output.mkdir(parents=True, exist_ok=True)
     for name in WHOLE:
         copied(pairs[name], output / pairs[name].name)
@@ -75,6 +87,11 @@ def prepare(data: Path, output: Path) -> None:
         sources = sorted(output.glob("*.jsonl.gz"))
         learnt = (*sources, *plain.values(), "--output", output / "tokenizer", *TOKENIZER, "--sample", "6MB")
         modernir_command("train-tokenizer", *learnt)
+    for name, (collection, pairs_of) in JUDGED.items():
+        target = output / "judged" / f"{name}.jsonl.gz"
+        if not target.is_file():
+            target.parent.mkdir(exist_ok=True)
+            write_pairs(pairs_of(BeirFolder(data / collection)), target)
 
 
 def there(path: Path) -> Path:
@@ -84,7 +101,7 @@ def there(path: Path) -> Path:
         InputError: It is none.
     """
     if not path.is_file():
-        raise InputError(f"{path}: no such file; DATA needs the folders train and pretrain")
+        raise InputError(f"{path}: no such file; DATA needs the folders train, pretrain, beir and longdoc")
     return path
 
 
