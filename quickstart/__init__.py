@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..encoders.bundled import OWN
 from ..eval.shipped import SHIPPED
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ def run(output: Path, model: str | None = None, device: str | None = None, preci
         _show_searches(retriever, console)
     _say_step("3. Evaluate", "300 test claims", f"eval beir --model {name} --data {SCIFACT} --output {output}")
     show_reports(evaluate_beir(encoder, [SCIFACT], output=output), console)
+    if name in OWN:
+        console.print(f"In-domain: {name} learnt from the claims of SciFact's train split.", soft_wrap=True)
     console.print(_next_steps(output, index, name, encoder.kind), markup=False, soft_wrap=True)
 
 
