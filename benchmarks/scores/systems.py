@@ -87,8 +87,8 @@ TARGETS = (
 """Sets whose mean is taken and whose wins over BM25 are counted."""
 
 _DOMAINS = {
-    "beir/scifact": "its training data have the train split's claims and the titles of all abstracts",
-    "longdoc/qmsum": "its training data have the train split's queries",
+    "beir/scifact": "trained on the train split's claims and the titles of all abstracts",
+    "longdoc/qmsum": "trained on the train split's queries",
 }
 IN_DOMAIN: Mapping[str, Mapping[str, str]] = {
     MINILM: {

@@ -123,16 +123,19 @@ def _splits(table: Table) -> str:
 
 
 def _trained(saved: Saved) -> str:
-    known: dict[str, list[str]] = {}
+    known: dict[tuple[str, ...], list[str]] = {}
     near: dict[str, list[str]] = {}
     for model in dict.fromkeys(system.model for system in saved.systems if system.model):
         if model in NEAR:
             near.setdefault(NEAR[model], []).append(model)
+        reasons: dict[str, list[str]] = {}
         for one, reason in IN_DOMAIN.get(model, {}).items():
             if one in saved.sets:
-                known.setdefault(f"{model} on {{}}: {reason}", []).append(one)
+                reasons.setdefault(reason, []).append(one)
+        for reason, sets in reasons.items():
+            known.setdefault((reason, *sets), []).append(model)
     zero_shot = "no model was trained on the training part of the set, nor chosen by its judgements"
-    told = "; ".join(text.format(_listed(names)) for text, names in known.items())
+    told = "; ".join(f"{_listed(models)} on {_listed(sets)}: {reason}" for (reason, *sets), models in known.items())
     beginning = f"{IN_DOMAIN_MARK} in-domain: {told}. All others" if known else "All figures"
     beside = "".join(f" {_listed(models)} {what}." for what, models in near.items())
     return f"{beginning} are zero-shot: {zero_shot}.{beside}"
